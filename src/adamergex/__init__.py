@@ -1,0 +1,28 @@
+"""Cross-lingual transfer of language models by adapter merging.
+
+    target-task adapter in the target language = T ⊕ scale · (Rt ⊖ Rs)
+
+`merge` is the whole of it for three adapters that exist; the rest of the package trains, measures
+and compares. Importing this package imports nothing heavy: the names below load when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from adamergex.errors import AdamergexError, InputError
+
+if TYPE_CHECKING:
+    from adamergex.merging import Merged, merge
+
+__all__ = ["AdamergexError", "InputError", "Merged", "__version__", "merge"]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Merged", "merge"):
+        from adamergex import merging
+
+        return getattr(merging, name)
+    raise AttributeError(f"module 'adamergex' has no attribute {name!r}")

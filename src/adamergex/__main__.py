@@ -1,0 +1,7 @@
+"""`python -m adamergex`."""
+
+import sys
+
+from adamergex.cli import main
+
+sys.exit(main())

@@ -1,0 +1,50 @@
+"""PEFT adapter folders on disk: read lazily, checked whole, written whole or not at all."""
+
+from adamergex.checkpoint.config import (
+    CONFIG_FILE,
+    AdapterConfig,
+    Ia3Config,
+    LoraConfig,
+    PrefixConfig,
+    read_config,
+)
+from adamergex.checkpoint.dtypes import Dtype, NDArray, as_dtype, numpy_dtype, widest
+from adamergex.checkpoint.manifest import (
+    CARD_FILE,
+    MANIFEST_FILE,
+    card,
+    serving_rank,
+    versions,
+)
+from adamergex.checkpoint.names import layer_of, model_module
+from adamergex.checkpoint.reader import WEIGHTS_FILE, Checkpoint, TensorInfo, open_checkpoint
+from adamergex.checkpoint.writer import check_output, staged, write_json, write_tensors
+
+__all__ = [
+    "CARD_FILE",
+    "CONFIG_FILE",
+    "MANIFEST_FILE",
+    "WEIGHTS_FILE",
+    "AdapterConfig",
+    "Checkpoint",
+    "Dtype",
+    "Ia3Config",
+    "LoraConfig",
+    "NDArray",
+    "PrefixConfig",
+    "TensorInfo",
+    "as_dtype",
+    "card",
+    "check_output",
+    "layer_of",
+    "model_module",
+    "numpy_dtype",
+    "open_checkpoint",
+    "read_config",
+    "serving_rank",
+    "staged",
+    "versions",
+    "widest",
+    "write_json",
+    "write_tensors",
+]

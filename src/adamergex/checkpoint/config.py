@@ -1,0 +1,243 @@
+"""`adapter_config.json`, read through an allow-list.
+
+Every field is either understood (typed below), harmless (it does not change what the adapter
+computes once trained), or switched off. Anything else is refused by name: a variant of LoRA that
+this version does not know would otherwise be merged by the wrong formula without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from adamergex.errors import InputError
+
+__all__ = ["CONFIG_FILE", "AdapterConfig", "Ia3Config", "LoraConfig", "PrefixConfig", "read_config"]
+
+CONFIG_FILE = "adapter_config.json"
+_LARGEST = 16 * 2**20
+
+_HARMLESS = frozenset(
+    # Where the adapter was attached, how it was initialised or trained, and what wrote it. The
+    # tensors themselves say which modules were trained.
+    [
+        "auto_mapping",
+        "corda_config",
+        "encoder_hidden_size",
+        "eva_config",
+        "exclude_modules",
+        "inference_mode",
+        "init_ia3_weights",
+        "init_weights",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_dropout",
+        "lora_ga_config",
+        "megatron_core",
+        "peft_version",
+        "prefix_projection",
+        "qalora_group_size",
+        "runtime_config",
+        "num_attention_heads",
+        "num_transformer_submodules",
+        "token_dim",
+    ]
+)
+_WRITTEN = frozenset(
+    # What a merged adapter takes over from the task adapter, if it is there.
+    [
+        "base_model_name_or_path",
+        "bias",
+        "encoder_hidden_size",
+        "exclude_modules",
+        "fan_in_fan_out",
+        "feedforward_modules",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_bias",
+        "lora_dropout",
+        "modules_to_save",
+        "num_attention_heads",
+        "num_layers",
+        "num_transformer_submodules",
+        "num_virtual_tokens",
+        "peft_type",
+        "revision",
+        "target_modules",
+        "task_type",
+        "token_dim",
+        "use_dora",
+    ]
+)
+_TASK_HEADS: Mapping[str | None, tuple[str, ...]] = {
+    # PEFT saves these heads beside the adapter; older versions do not list them in the config.
+    "SEQ_CLS": ("classifier", "score"),
+    "TOKEN_CLS": ("classifier", "score"),
+    "QUESTION_ANS": ("qa_outputs",),
+}
+
+_Pattern = Annotated[str, Field(max_length=512)]
+_Names = list[Annotated[str, Field(max_length=512)]] | Annotated[str, Field(max_length=4096)] | None
+
+
+class AdapterConfig(BaseModel):
+    """What every PEFT adapter says of itself.
+
+    Attributes:
+        peft_type: LORA, IA3 or PREFIX_TUNING.
+        base_model_name_or_path: The model it was trained on; None where unknown.
+        revision: The revision of that model.
+        task_type: PEFT's task type, CAUSAL_LM for instance.
+        modules_to_save: Modules trained and saved whole beside the adapter, a task head for one.
+        target_modules: The modules it is attached to, as names or as a regular expression.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    peft_type: Literal["LORA", "IA3", "PREFIX_TUNING"]
+    base_model_name_or_path: str | None = None
+    revision: str | None = None
+    task_type: str | None = None
+    modules_to_save: list[str] | None = None
+    target_modules: _Names = None
+
+    @property
+    def saved_whole(self) -> tuple[str, ...]:
+        """Names of modules whose full weights may stand beside the adapter's."""
+        return (*(self.modules_to_save or ()), *_TASK_HEADS.get(self.task_type, ()))
+
+    def written(self, **changes: object) -> dict[str, object]:
+        """The fields of a merged adapter's config: those of this one that still hold, changed."""
+        own = {k: v for k, v in self.model_dump(mode="json").items() if k in _WRITTEN}
+        return dict(sorted({**own, "inference_mode": True, **changes}.items()))
+
+
+class LoraConfig(AdapterConfig):
+    """LoRA, rsLoRA and DoRA.
+
+    Attributes:
+        r: Rank, where `rank_pattern` gives no other.
+        lora_alpha: Numerator of the scaling, where `alpha_pattern` gives no other.
+        use_rslora: Whether the scaling is alpha/sqrt(r) rather than alpha/r.
+        use_dora: Whether the weight's norms are trained apart (DoRA).
+        lora_bias: Whether lora_B has a bias.
+        bias: Which biases of the base model were trained.
+        fan_in_fan_out: Whether the base weight is stored (in, out).
+    """
+
+    r: PositiveInt = 8
+    lora_alpha: float = 8
+    use_rslora: bool = False
+    use_dora: bool = False
+    lora_bias: bool = False
+    bias: Literal["none", "all", "lora_only"] = "none"
+    fan_in_fan_out: bool = False
+    rank_pattern: dict[_Pattern, PositiveInt] | None = None
+    alpha_pattern: dict[_Pattern, float] | None = None
+    # Other initialisations (PiSSA, OLoRA, LoftQ, CorDA ...) change the base weights: the adapter
+    # alone is not the update, and a merged one of another rank would be paired with a wrong base.
+    init_lora_weights: Literal["gaussian", "eva", "orthogonal"] | bool | None = True
+
+    def rank(self, module: str) -> int:
+        """R of one module, by PEFT's rule: that of the first pattern that ends its name."""
+        return _by_pattern(self.rank_pattern, module, self.r)
+
+    def scaling(self, module: str) -> float:
+        """What one module's B A is multiplied by: alpha/r, or alpha/sqrt(r) under rsLoRA."""
+        alpha, r = _by_pattern(self.alpha_pattern, module, self.lora_alpha), self.rank(module)
+        return alpha / (math.sqrt(r) if self.use_rslora else r)
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _by_pattern(patterns: Mapping[str, _Number] | None, module: str, default: _Number) -> _Number:
+    for pattern, value in (patterns or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            return value
+    return default
+
+
+class Ia3Config(AdapterConfig):
+    """(IA)³: learned factors on activations."""
+
+    feedforward_modules: _Names = None
+    fan_in_fan_out: bool = False
+
+
+class PrefixConfig(AdapterConfig):
+    """Prefix tuning: learned keys and values before the text.
+
+    Attributes:
+        num_virtual_tokens: Rows of the prefix.
+        num_layers: Layers of the model; the saved tensor has 2 x num_layers blocks of columns.
+    """
+
+    num_virtual_tokens: PositiveInt
+    num_layers: PositiveInt
+
+
+_CLASSES: Mapping[str, type[AdapterConfig]] = {
+    "LORA": LoraConfig,
+    "IA3": Ia3Config,
+    "PREFIX_TUNING": PrefixConfig,
+}
+
+
+def read_config(path: Path) -> AdapterConfig:
+    """The config at `path`, validated.
+
+    Raises:
+        InputError: No such file, not JSON, a PEFT type or a field that adamergex does not handle,
+            or a field of the wrong type.
+    """
+    raw = _read_json(path)
+    peft_type = raw.get("peft_type")
+    cls = _CLASSES.get(peft_type) if isinstance(peft_type, str) else None
+    if cls is None:
+        raise InputError(path, "peft_type", found=peft_type, needed=" or ".join(_CLASSES))
+    try:
+        config = cls.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][:2])
+        raise InputError(path, field, found=first["input"], needed=first["msg"]) from None
+    for field, value in (config.model_extra or {}).items():
+        # Empty means off: null, false, {} and []. Zero would be a number with a meaning.
+        if field not in _HARMLESS and value not in (None, False, {}, [], ""):
+            needed = "it switched off: adamergex does not know what it does to the adapter"
+            raise InputError(path, field, found=value, needed=needed)
+    return config
+
+
+class _DuplicateError(ValueError):
+    """A field that stands twice in one JSON object; its text is the field's name."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen = dict(pairs)
+    if len(seen) != len(pairs):
+        raise _DuplicateError(next(k for i, (k, _) in enumerate(pairs) if k in dict(pairs[:i])))
+    return seen
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(path, found="no such file", needed="a PEFT adapter's config")
+    if path.stat().st_size > _LARGEST:
+        raise InputError(path, found=f"{path.stat().st_size} bytes", needed=f"at most {_LARGEST}")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+    except _DuplicateError as error:
+        raise InputError(path, str(error), found="the field twice", needed="it once") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, found=str(error), needed="JSON") from None
+    if not isinstance(raw, dict):
+        raise InputError(path, found=type(cast(object, raw)).__name__, needed="a JSON object")
+    return cast(dict[str, Any], raw)

@@ -1,0 +1,93 @@
+"""`merge_manifest.json` and the model card: how a merged adapter came to be, and how to use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+__all__ = ["CARD_FILE", "MANIFEST_FILE", "VLLM_RANKS", "card", "serving_rank", "versions"]
+
+MANIFEST_FILE = "merge_manifest.json"
+CARD_FILE = "README.md"
+
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM takes for --max-lora-rank."""
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that computed the numbers."""
+    return {name: version(name) for name in ("adamergex", "numpy", "safetensors")}
+
+
+def serving_rank(rank: int) -> int | None:
+    """The smallest --max-lora-rank of vLLM that admits `rank`; None where there is none."""
+    return next((allowed for allowed in VLLM_RANKS if allowed >= rank), None)
+
+
+def card(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """The text of the model card, README.md, of a merged adapter.
+
+    Args:
+        manifest: What merge_manifest.json says.
+        config: What adapter_config.json says.
+    """
+    base = config.get("base_model_name_or_path")
+    front = {
+        **({"base_model": base} if base and not Path(base).is_absolute() else {}),
+        "library_name": "peft",
+        "tags": [
+            "adamergex",
+            "adapter-merging",
+            "cross-lingual",
+            str(manifest["structure"]).lower(),
+        ],
+    }
+    # JSON is YAML: quoting it this way keeps an odd base model name from becoming another key.
+    yaml = "\n".join(f"{key}: {json.dumps(value)}" for key, value in front.items())
+    inputs = "\n".join(
+        f"| {role.replace('_', ' ')} | `{made['name']}` | `{made['sha256']['weights'][:16]}` |"
+        for role, made in manifest["inputs"].items()
+    )
+    return f"""---
+{yaml}
+---
+
+# Merged adapter
+
+Made by [adamergex](https://pypi.org/project/adamergex) {manifest["versions"]["adamergex"]} from
+three adapters, without training:
+
+    task + {manifest["scale"]:g} * (reference target - reference source)
+
+| input | name | SHA-256 of its weights |
+| --- | --- | --- |
+{inputs}
+
+Structure {manifest["structure"]}, space {manifest["space"]}, scale {manifest["scale"]:g}, stored in
+{manifest["dtype"]}. `{MANIFEST_FILE}` has every detail.
+
+## Use
+
+```python
+from peft import PeftModel
+
+model = PeftModel.from_pretrained(base_model, "this-folder")
+```
+{_serving(manifest)}"""
+
+
+def _serving(manifest: Mapping[str, Any]) -> str:
+    rank = manifest.get("rank")
+    if rank is None:
+        return ""
+    allowed = serving_rank(rank)
+    vllm = (
+        f"`vllm serve ... --enable-lora --max-lora-rank {allowed}`" if allowed else "merge it first"
+    )
+    return f"""
+Its rank is {rank} in every module and its scaling 1 (alpha == r). For vLLM: {vllm}. For llama.cpp,
+convert it with `convert_lora_to_gguf.py`.
+"""

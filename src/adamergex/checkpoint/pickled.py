@@ -1,0 +1,55 @@
+"""`adapter_model.bin`, PEFT's format before 2024: a pickle, read only on request."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from adamergex.checkpoint.dtypes import NDArray, numpy_dtype
+from adamergex.errors import AdamergexError, InputError
+
+__all__ = ["read_pickle"]
+
+
+def read_pickle(path: Path, *, allowed: bool) -> Mapping[str, NDArray]:
+    """The tensors of a pickled state dictionary, all of them in memory.
+
+    PyTorch's restricted unpickler (weights_only) builds tensors and containers and nothing else.
+
+    Raises:
+        InputError: Not allowed, not such a pickle, or anything in it that is not a tensor.
+        AdamergexError: PyTorch is not installed.
+    """
+    if not allowed:
+        needed = "safetensors, or --allow-pickle if you trust where this came from"
+        raise InputError(path, found="a pickle", needed=needed)
+    try:
+        import torch
+    except ImportError:
+        raise AdamergexError(f"{path}: reading a pickle needs torch: pip install torch") from None
+    try:
+        loaded: object = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        found = str(error).partition("\n")[0]
+        raise InputError(path, found=found, needed="a pickled state dictionary") from None
+    if not isinstance(loaded, dict):
+        raise InputError(path, found=type(loaded).__name__, needed="a dictionary of tensors")
+    tensors: dict[str, NDArray] = {}
+    for name, value in cast(dict[Any, Any], loaded).items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise InputError(path, name, found=type(value).__name__, needed="a tensor")
+        tensors[name] = _as_numpy(value)
+    return tensors
+
+
+def _as_numpy(tensor: Any) -> NDArray:
+    import torch
+
+    tensor = tensor.detach().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.uint16).numpy().view(numpy_dtype("bfloat16"))
+    return np.asarray(tensor.numpy())

@@ -1,0 +1,166 @@
+"""PEFT adapter folders, opened lazily: a tensor is read when it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from adamergex.checkpoint.config import (
+    CONFIG_FILE,
+    AdapterConfig,
+    LoraConfig,
+    PrefixConfig,
+    read_config,
+)
+from adamergex.checkpoint.dtypes import SAFETENSORS, Dtype, NDArray, as_dtype
+from adamergex.checkpoint.hub import resolved
+from adamergex.checkpoint.names import Layout, laid_out, model_module
+from adamergex.checkpoint.pickled import read_pickle
+from adamergex.errors import InputError
+
+__all__ = ["WEIGHTS_FILE", "Checkpoint", "TensorInfo", "open_checkpoint"]
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+PICKLE_FILE = "adapter_model.bin"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Shape and dtype of a stored tensor."""
+
+    shape: tuple[int, ...]
+    dtype: Dtype
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An adapter folder: its config and tensor names are known, its tensors still on disk.
+
+    Attributes:
+        name: What the user called it: a path or a Hub id.
+        folder: Where it is.
+        weights: The file of its tensors.
+        config: Its validated config.
+        tensors: Tensor name -> shape and dtype.
+        layout: The same names by module and part.
+    """
+
+    name: str
+    folder: Path
+    weights: Path
+    config: AdapterConfig
+    tensors: Mapping[str, TensorInfo]
+    layout: Layout
+    _get: Callable[[str], NDArray] = field(repr=False)
+
+    def read(self, tensor: str) -> NDArray:
+        """One tensor, in its stored dtype. Raises InputError where the file is broken there."""
+        try:
+            return self._get(tensor)
+        except SafetensorError as error:
+            raise InputError(self.weights, tensor, found=str(error), needed="a tensor") from None
+
+    def part(self, module: str, part: str) -> NDArray:
+        """One part of one module's adapter; see Layout for the parts."""
+        return self.read(self.layout.modules[module][part])
+
+    def shape(self, module: str, part: str) -> tuple[int, ...]:
+        """The shape of that part, without reading it."""
+        return self.tensors[self.layout.modules[module][part]].shape
+
+    def scaling(self, module: str) -> float:
+        """What a LoRA module's B A is multiplied by."""
+        assert isinstance(self.config, LoraConfig)
+        return self.config.scaling(model_module(module))
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """File name -> SHA-256, of the config and of the tensors."""
+        files = (self.folder / CONFIG_FILE, self.weights)
+        return {file.name: _sha256(file) for file in files}
+
+
+def open_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkpoint:
+    """Opens a PEFT adapter folder, or downloads one from the Hub by its id.
+
+    Only headers are read, and all that they say is checked: the config, and every tensor's name,
+    dtype and shape.
+
+    Args:
+        source: A folder, or a Hub id such as "org/name".
+        allow_pickle: Whether `adapter_model.bin` may be read (needs torch; weights_only).
+
+    Raises:
+        InputError: The file, the field or tensor, what was found there and what was needed.
+    """
+    folder = resolved(source)
+    config = read_config(folder / CONFIG_FILE)
+    weights, pickled = folder / WEIGHTS_FILE, folder / PICKLE_FILE
+    if not weights.is_file() and pickled.is_file():
+        weights = pickled
+        stored = read_pickle(pickled, allowed=allow_pickle)
+        tensors = {k: _info(pickled, k, x.dtype.name, x.shape) for k, x in stored.items()}
+        get = stored.__getitem__
+    else:
+        get, tensors = _opened(weights)
+    layout = laid_out(tensors, config, weights)
+    checkpoint = Checkpoint(str(source), folder, weights, config, tensors, layout, get)
+    _check_shapes(checkpoint)
+    return checkpoint
+
+
+def _opened(weights: Path) -> tuple[Callable[[str], NDArray], dict[str, TensorInfo]]:
+    if not weights.is_file():
+        needed = "adapter tensors as PEFT's save_pretrained writes them"
+        raise InputError(weights, found="no such file", needed=needed)
+    try:
+        file: Any = safe_open(weights, framework="numpy")
+    except (SafetensorError, OSError) as error:
+        raise InputError(weights, found=str(error), needed="a whole safetensors file") from None
+    tensors: dict[str, TensorInfo] = {}
+    names: list[str] = file.keys()
+    for name in names:
+        stored = file.get_slice(name)
+        code: str = stored.get_dtype()
+        tensors[name] = _info(weights, name, SAFETENSORS.get(code, code), stored.get_shape())
+    return file.get_tensor, tensors
+
+
+def _info(file: Path, name: str, dtype: str, shape: Any) -> TensorInfo:
+    known = as_dtype(dtype)
+    if known is None:
+        needed = "float64, float32, float16 or bfloat16"
+        raise InputError(file, name, "dtype", found=dtype, needed=needed)
+    return TensorInfo(tuple(shape), known)
+
+
+def _check_shapes(checkpoint: Checkpoint) -> None:
+    """What the config and each module's tensors must agree on. Raises InputError."""
+    config, file = checkpoint.config, checkpoint.weights
+    for module in checkpoint.layout.modules:
+        if isinstance(config, LoraConfig):
+            a, b = checkpoint.shape(module, "a"), checkpoint.shape(module, "b")
+            r = config.rank(model_module(module))
+            if len(a) < 2 or len(b) < 2 or a[0] != r or b[1] != r or any(d != 1 for d in b[2:]):
+                needed = f"A ({r}, in) and B (out, {r}): the config gives it rank {r}"
+                raise InputError(file, module, found=f"A {a} and B {b}", needed=needed)
+        elif isinstance(config, PrefixConfig):
+            shape, blocks = checkpoint.shape(module, "prefix"), 2 * config.num_layers
+            tokens = config.num_virtual_tokens
+            if len(shape) != 2 or shape[0] != tokens or shape[1] % blocks or not shape[1]:
+                needed = f"({tokens}, a multiple of {blocks}): 2 blocks a layer"
+                raise InputError(file, module, found=shape, needed=needed)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()

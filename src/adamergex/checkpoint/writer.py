@@ -1,0 +1,137 @@
+"""Writing an adapter folder: streamed tensor by tensor, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adamergex.checkpoint.config import CONFIG_FILE
+from adamergex.checkpoint.dtypes import SAFETENSORS, Dtype, NDArray, numpy_dtype
+from adamergex.checkpoint.names import checked_name
+from adamergex.checkpoint.reader import TensorInfo
+from adamergex.errors import InputError
+
+__all__ = ["check_output", "staged", "write_json", "write_tensors"]
+
+_CODES: Mapping[Dtype, str] = {dtype: code for code, dtype in SAFETENSORS.items()}
+
+
+def check_output(output: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+    """Raises InputError unless `output` may be written.
+
+    It may if it does not exist, or if `overwrite` is given and it is an adapter folder or an empty
+    one: never a folder of anything else, and never one that holds an input.
+    """
+    checked_name(output.resolve().name, output)
+    if not os.path.lexists(output):
+        return
+    if not overwrite:
+        raise InputError(output, found="it exists", needed="a new path, or --overwrite")
+    if output.is_symlink() or not output.is_dir():
+        raise InputError(output, found="not a folder", needed="an adapter folder to overwrite")
+    if any(output.iterdir()) and not (output / CONFIG_FILE).is_file():
+        needed = "an adapter folder to overwrite"
+        raise InputError(output, found=f"a folder without {CONFIG_FILE}", needed=needed)
+    place = output.resolve()
+    for source in inputs:
+        if source.resolve().is_relative_to(place):
+            raise InputError(output, found=f"the input {source}", needed="another folder")
+
+
+@contextmanager
+def staged(output: Path) -> Generator[Path]:
+    """A new folder beside `output` that takes its place if the block ends well.
+
+    If the block raises, the new folder is removed and what was at `output` stays as it was.
+    """
+    output = output.absolute()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".tmp", dir=output.parent))
+    try:
+        new = stage / "new"
+        new.mkdir()  # with the user's umask, unlike the private folder around it
+        yield new
+        if output.exists():
+            output.rename(stage / "old")
+        new.rename(output)
+    except BaseException:
+        if (stage / "old").exists() and not output.exists():
+            (stage / "old").rename(output)
+        raise
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _in_order(tensors: Mapping[str, TensorInfo]) -> list[str]:
+    """Tensor names in the order of the file: wide types first, which keeps each one aligned."""
+    return sorted(tensors, key=lambda n: (-numpy_dtype(tensors[n].dtype).itemsize, n))
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, TensorInfo], values: Iterable[tuple[str, NDArray]]
+) -> None:
+    """Writes a safetensors file whose tensors are computed one by one.
+
+    The header goes first, from shapes that are known beforehand, so that no more than one tensor is
+    held in memory and the same input gives the same bytes.
+
+    Args:
+        path: The file to make.
+        tensors: Every tensor's shape and dtype.
+        values: The tensors, in any order, as (name, array).
+
+    Raises:
+        InputError: A value that is not finite in the dtype it is to be stored in.
+    """
+    places: dict[str, int] = {}
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in _in_order(tensors):
+        info, start = tensors[name], end
+        end += int(np.prod(info.shape)) * numpy_dtype(info.dtype).itemsize
+        places[name] = start
+        header[name] = {
+            "dtype": _CODES[info.dtype],
+            "shape": list(info.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        base = file.tell()
+        for name, value in values:
+            file.seek(base + places.pop(name))
+            file.write(_stored(name, value, tensors[name]))
+        if places:
+            raise AssertionError(f"no value for {sorted(places)}")
+        file.truncate(base + end)
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Writes JSON as people read it; keys in the order given."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _stored(name: str, value: NDArray, info: TensorInfo) -> memoryview:
+    """The bytes of `value` in the stored dtype, not copied where it has that dtype already."""
+    if value.shape != info.shape:
+        raise AssertionError(f"{name}: {value.shape} was promised as {info.shape}")
+    with np.errstate(over="ignore"):
+        stored: Any = np.ascontiguousarray(value, dtype=numpy_dtype(info.dtype))
+    if not np.isfinite(stored).all():
+        largest = float(np.abs(value).max())
+        raise InputError(
+            name, found=f"a magnitude of {largest:.3g}", needed=f"one that {info.dtype} can hold"
+        )
+    return memoryview(stored.reshape(-1).view(np.uint8).data)

@@ -1,0 +1,152 @@
+"""The commands and their options; each imports what it runs when it runs."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adamergex import __version__
+
+__all__ = ["cli"]
+
+_folder = click.argument("adapters", metavar="DIR...", nargs=-1, required=True)
+_as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object, nothing else."
+)
+_debug = click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors."
+)
+_pickle = click.option(
+    "--allow-pickle", is_flag=True, help="Read adapter_model.bin, if you trust where it came from."
+)
+_base = click.option(
+    "--allow-different-base", is_flag=True, help="Merge adapters that name different base models."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="adamergex")
+def cli() -> None:
+    """Cross-lingual transfer of language models by adapter merging.
+
+    \b
+    target-task adapter in the target language =
+        task adapter + scale * (target reference - source reference)
+    """  # noqa: D301 - click reads the backspace as "keep these lines"
+
+
+@cli.command()
+@click.option("--task", metavar="DIR", required=True, help="Target task, source language.")
+@click.option(
+    "--reference-target", metavar="DIR", required=True, help="Reference task, target language."
+)
+@click.option(
+    "--reference-source", metavar="DIR", required=True, help="Reference task, source language."
+)
+@click.option(
+    "--output",
+    metavar="DIR",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder to make.",
+)
+@click.option(
+    "--scale",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="t, how much of the divergence to add.",
+)
+@click.option(
+    "--space",
+    type=click.Choice(["auto", "factor", "weight"]),
+    default="auto",
+    show_default=True,
+    help="LoRA: add weight updates (exact) or the factors A and B (as published). auto is weight.",
+)
+@click.option(
+    "--rank",
+    metavar="exact|N",
+    default="exact",
+    show_default=True,
+    help="LoRA in weight space: lossless, or the best approximation of rank N.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Stored type. auto is the inputs', or float32 where that would round an exact result.",
+)
+@click.option(
+    "--ia3",
+    type=click.Choice(["linear", "geometric"]),
+    default="linear",
+    show_default=True,
+    help="(IA)3: as published, or a power of the ratio.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an adapter folder that is there.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check everything and say what would be made; write nothing."
+)
+@_as_json
+@_pickle
+@_base
+@_debug
+def merge(
+    output: Path, rank: str, overwrite: bool, dry_run: bool, as_json: bool, **choices: Any
+) -> None:
+    """Merge three adapters into one for the target language.
+
+    DIR is a PEFT adapter folder, or a Hub id (org/name) where huggingface_hub is installed.
+    """
+    from adamergex.checkpoint import check_output
+    from adamergex.cli.printing import merge_lines
+    from adamergex.merging import merge as merge_adapters
+
+    made = merge_adapters(rank=_rank(rank), **choices)
+    facts = {**made.summary, "output": str(output), "written": not dry_run}
+    if dry_run:
+        check_output(output, overwrite=overwrite, inputs=[c.folder for c in made.three])
+    else:
+        facts |= made.save(output, overwrite=overwrite).facts
+    click.echo(jsonlib.dumps(facts) if as_json else "\n".join(merge_lines(facts)))
+
+
+@cli.command()
+@_folder
+@_as_json
+@_pickle
+@_base
+@_debug
+def inspect(
+    adapters: tuple[str, ...], as_json: bool, allow_pickle: bool, allow_different_base: bool
+) -> None:
+    """Say what adapters are and, for two or more, how they lie to each other.
+
+    Three are taken in the order of `merge`: task, target reference, source reference.
+    """
+    from adamergex.checkpoint import open_checkpoint
+    from adamergex.merging import compared, described
+
+    opened = [open_checkpoint(name, allow_pickle=allow_pickle) for name in adapters]
+    facts: dict[str, Any] = {"adapters": [described(c) for c in opened]}
+    if len(opened) > 1:
+        facts["comparison"] = compared(opened, allow_different_base=allow_different_base)
+    if as_json:
+        click.echo(jsonlib.dumps(facts))
+    else:
+        from adamergex.cli.printing import print_inspection
+
+        print_inspection(facts)
+
+
+def _rank(text: str) -> Any:
+    """`exact`, or a number; anything else is left for the merge to refuse."""
+    try:
+        return int(text)
+    except ValueError:
+        return text

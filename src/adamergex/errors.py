@@ -1,0 +1,45 @@
+"""Every error that adamergex raises on purpose.
+
+A message is one line that names the thing at fault (a file and a field, a tensor, an option), the
+value that was found and the value that was needed.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+
+__all__ = ["AdamergexError", "InputError"]
+
+_LONGEST = 200
+
+
+class AdamergexError(Exception):
+    """A failure that adamergex foresaw; the command line ends with exit code 1."""
+
+    exit_code = 1
+
+
+class InputError(AdamergexError):
+    """A mistake in what the user gave; the command line ends with exit code 2.
+
+    Args:
+        subject: What is at fault, from the outside in: file, then field or tensor.
+        found: The value found there.
+        needed: The value, or the kind of value, that would have been right.
+    """
+
+    exit_code = 2
+
+    def __init__(self, *subject: object, found: object, needed: object) -> None:
+        self.subject = subject
+        self.found = found
+        self.needed = needed
+        where = ": ".join(_one_line(part) for part in subject)
+        super().__init__(f"{where}: found {_one_line(found)}; needed {_one_line(needed)}")
+
+
+def _one_line(value: object) -> str:
+    """`value` as printable text of bounded length: it may come from an untrusted file."""
+    text = str(value) if isinstance(value, str | PathLike) else repr(value)
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

@@ -1,0 +1,172 @@
+"""Merging LoRA, rsLoRA and DoRA checkpoints, module by module."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from adamergex.algebra import STRUCTURES, Additive, LowRank, Multiplicative, transferred, truncated
+from adamergex.checkpoint import Checkpoint, Dtype, NDArray, TensorInfo
+from adamergex.errors import InputError
+from adamergex.merging.options import MergeOptions
+from adamergex.merging.three import Three
+from adamergex.merging.units import Computed, Outline, Unit, finite, stored_dtype
+
+__all__ = ["outline", "update"]
+
+
+def outline(three: Three, options: MergeOptions) -> Outline:
+    """How three LoRA adapters merge.
+
+    The result is portable: the scaling is folded into B (so alpha == r), and every module has one
+    rank, smaller ones being filled up with zeros, so that servers which read neither rsLoRA nor
+    patterns load it right.
+
+    Raises:
+        InputError: In factor space, adapters of different ranks or scalings.
+    """
+    space = "factor" if options.space == "factor" else "weight"
+    if space == "factor":
+        _check_factor_space(three)
+    merger = _Merger(three, options, space, _output_rank(three, options, space))
+    dtype = _output_dtype(three, options, space)
+    units = [merger.unit(module, dtype) for module in three.task.layout.modules]
+    changes = {
+        "r": merger.rank,
+        "lora_alpha": merger.rank,
+        "use_rslora": False,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+        "init_lora_weights": True,
+    }
+    return Outline(space, dtype, units, changes, merger.rank)
+
+
+def update(checkpoint: Checkpoint, module: str) -> LowRank:
+    """One module's weight update as factors: b (out, r) with the scaling in it, a (r, in).
+
+    Kernels of convolutions are flattened, (r, in, k, k) to (r, in k k): the product is the same.
+    """
+    b, a = _finite(checkpoint, module, "b"), _finite(checkpoint, module, "a")
+    flat = LowRank(b.reshape(b.shape[0], -1), a.reshape(a.shape[0], -1))
+    return flat.times(checkpoint.scaling(module))
+
+
+@dataclass(frozen=True)
+class _Merger:
+    three: Three
+    options: MergeOptions
+    space: str
+    rank: int
+
+    def unit(self, module: str, dtype: Dtype) -> Unit:
+        names = self.three.task.layout.modules[module]
+        shapes = {part: self._shape(module, part) for part in names}
+        tensors = {name: TensorInfo(shapes[part], dtype) for part, name in names.items()}
+
+        def compute() -> Computed:
+            product = self._product(module)
+            extras = self._extras(module)
+            parts = {**product.values, **extras.values}
+            values = {name: parts[part].reshape(shapes[part]) for part, name in names.items()}
+            return replace(product, values=values, guarded=extras.guarded)
+
+        return Unit(module, tensors, compute)
+
+    def _shape(self, module: str, part: str) -> tuple[int, ...]:
+        shape = self.three.task.shape(module, part)
+        return {"a": (self.rank, *shape[1:]), "b": (shape[0], self.rank, *shape[2:])}.get(
+            part, shape
+        )
+
+    def _transferred(self, structure: Any, task: Any, target: Any, source: Any) -> Any:
+        return transferred(
+            structure,
+            task=task,
+            reference_target=target,
+            reference_source=source,
+            scale=self.options.scale,
+        )
+
+    def _product(self, module: str) -> Computed:
+        t, rt, rs = (update(c, module) for c in self.three)
+        rule = STRUCTURES["LORA", self.space]
+        if self.space == "factor":
+            product = LowRank(
+                self._transferred(rule, t.b, rt.b, rs.b), self._transferred(rule, t.a, rt.a, rs.a)
+            )
+        else:
+            product = self._transferred(rule, t, rt, rs)
+        if self.options.rank == "exact":
+            product = product.padded(self.rank)
+            return Computed({"a": product.a, "b": product.b})
+        cut = truncated(product, self.rank)
+        return Computed({"a": cut.product.a, "b": cut.product.b}, cut.lost, cut.norm)
+
+    def _extras(self, module: str) -> Computed:
+        """DoRA's magnitudes, merged like (IA)³; B's biases, which PEFT scales with the product."""
+        values: dict[str, NDArray] = {}
+        guarded = 0
+        parts = self.three.task.layout.modules[module]
+        if "magnitude" in parts:
+            m, m_rt, m_rs = (_finite(c, module, "magnitude") for c in self.three)
+            rule = Multiplicative()
+            ratio = rule.difference(m_rt, m_rs)
+            values["magnitude"] = rule.applied(rule.scaled(ratio, self.options.scale), m)
+            guarded = ratio.guarded
+        if "bias" in parts:
+            scaled = [_finite(c, module, "bias") * c.scaling(module) for c in self.three]
+            values["bias"] = self._transferred(Additive(), *scaled)
+        return Computed(values, guarded=guarded)
+
+
+def _finite(checkpoint: Checkpoint, module: str, part: str) -> NDArray:
+    return finite(checkpoint, checkpoint.layout.modules[module][part])
+
+
+def _rank(checkpoint: Checkpoint, module: str) -> int:
+    return checkpoint.shape(module, "a")[0]
+
+
+def _check_factor_space(three: Three) -> None:
+    for other in three.references:
+        for module in three.task.layout.modules:
+            found, needed = _rank(other, module), _rank(three.task, module)
+            if found != needed:
+                needed = f"{needed}, as {three.task.name}; or weight space, which takes any rank"
+                raise InputError(other.name, module, "rank", found=found, needed=needed)
+            found, needed = other.scaling(module), three.task.scaling(module)
+            if found != needed:
+                needed = (
+                    f"{needed:g}, as {three.task.name}; or weight space, which takes any scaling"
+                )
+                raise InputError(other.name, module, "scaling", found=found, needed=needed)
+
+
+def _output_rank(three: Three, options: MergeOptions, space: str) -> int:
+    task_only = space == "factor" or options.scale == 0
+    sources = (three.task,) if task_only else tuple(three)
+    exact = max(sum(_rank(c, module) for c in sources) for module in three.task.layout.modules)
+    return exact if options.rank == "exact" else min(exact, options.rank)
+
+
+def _output_dtype(three: Three, options: MergeOptions, space: str) -> Dtype:
+    """The dtype asked for; by default the inputs', or float32 where an exact result needs it.
+
+    In weight space at exact rank the only arithmetic is folding a factor into B. A power of two
+    leaves the digits of a half-precision number as they are; any other factor would be rounded.
+    """
+    if options.dtype != "auto":
+        return options.dtype
+    dtype = stored_dtype(three)
+    if dtype in ("float32", "float64") or space == "factor" or options.rank != "exact":
+        return dtype
+    factors = {
+        weight * c.scaling(module)
+        for c, weight in zip(three, (1.0, options.scale, options.scale), strict=True)
+        for module in c.layout.modules
+    }
+    powers_of_two = all(f == 0 or abs(math.frexp(f)[0]) == 0.5 for f in factors)
+    extras = any(part not in "ab" for parts in three.task.layout.modules.values() for part in parts)
+    return dtype if powers_of_two and not extras else "float32"

@@ -1,0 +1,128 @@
+"""What a merge is made of: units that know their output's shapes before any tensor is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from adamergex.algebra import Additive, transferred, wide
+from adamergex.checkpoint import Checkpoint, Dtype, NDArray, TensorInfo, widest
+from adamergex.merging.three import Three
+
+__all__ = [
+    "Computed",
+    "Outline",
+    "Unit",
+    "additive",
+    "finite",
+    "kept",
+    "overall_error",
+    "stored_dtype",
+]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """The tensors of one unit, and what it cost to make them.
+
+    Attributes:
+        values: Tensor name -> array, in float32 or better.
+        lost: Frobenius norm of what a truncation cut off.
+        norm: Frobenius norm of the whole, where there was a truncation.
+        guarded: Elements whose ratio was left at 1, see algebra.ia3.
+    """
+
+    values: Mapping[str, NDArray]
+    lost: float = 0.0
+    norm: float = 0.0
+    guarded: int = 0
+
+    @property
+    def error(self) -> float:
+        """Relative Frobenius error of the truncation."""
+        return self.lost / self.norm if self.norm else 0.0
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Tensors that are merged together, a module's A and B for instance.
+
+    Attributes:
+        name: The module, or the tensor where it stands alone.
+        tensors: What it will write.
+        compute: Reads the inputs and merges them.
+    """
+
+    name: str
+    tensors: Mapping[str, TensorInfo]
+    compute: Callable[[], Computed]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What one structure makes of the three adapters.
+
+    Attributes:
+        space: The space it merges in.
+        dtype: What the merged tensors are stored in.
+        units: One for each module.
+        changes: Fields of the task adapter's config that the result changes.
+        rank: The rank of a LoRA result.
+    """
+
+    space: str
+    dtype: Dtype
+    units: list[Unit]
+    changes: Mapping[str, object] = field(default_factory=dict[str, object])
+    rank: int | None = None
+
+
+def finite(checkpoint: Checkpoint, tensor: str) -> NDArray:
+    """One tensor in float32 or better. Raises InputError where it holds NaN or infinity."""
+    return wide(checkpoint.read(tensor), f"{checkpoint.weights}: {tensor}")
+
+
+def stored_dtype(three: Three) -> Dtype:
+    """The narrowest type that holds every value of the three adapters' own tensors."""
+    return widest(
+        c.tensors[name].dtype
+        for c in three
+        for parts in c.layout.modules.values()
+        for name in parts.values()
+    )
+
+
+def additive(three: Three, dtype: Dtype, scale: float) -> list[Unit]:
+    """Units of the base model's biases that were trained with the adapters.
+
+    They are stored as values, not as changes: the base's share cancels in Rt - Rs.
+    """
+
+    def unit(name: str) -> Unit:
+        def compute() -> Computed:
+            t, rt, rs = (finite(c, name) for c in three)
+            value = transferred(
+                Additive(), task=t, reference_target=rt, reference_source=rs, scale=scale
+            )
+            return Computed({name: value})
+
+        return Unit(name, {name: TensorInfo(three.task.tensors[name].shape, dtype)}, compute)
+
+    return [unit(name) for name in three.task.layout.biases]
+
+
+def kept(task: Checkpoint) -> list[Unit]:
+    """Units of the weights that the task adapter saved whole: copied as they are."""
+
+    def unit(name: str) -> Unit:
+        return Unit(name, {name: task.tensors[name]}, lambda: Computed({name: task.read(name)}))
+
+    return [unit(name) for name in task.layout.whole]
+
+
+def overall_error(parts: Iterable[Computed]) -> float:
+    """The relative Frobenius error of all truncations taken together."""
+    parts = list(parts)
+    norm = math.hypot(*(part.norm for part in parts))
+    return math.hypot(*(part.lost for part in parts)) / norm if norm else 0.0
