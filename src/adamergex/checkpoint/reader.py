@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
@@ -120,7 +120,7 @@ def _opened(weights: Path) -> tuple[Callable[[str], NDArray], dict[str, TensorIn
         needed = "adapter tensors as PEFT's save_pretrained writes them"
         raise InputError(weights, found="no such file", needed=needed)
     try:
-        file: Any = safe_open(weights, framework="numpy")
+        file = cast(Any, safe_open)(weights, framework="numpy")
     except (SafetensorError, OSError) as error:
         raise InputError(weights, found=str(error), needed="a whole safetensors file") from None
     tensors: dict[str, TensorInfo] = {}

@@ -1,8 +1,11 @@
 """Three checkpoints merged into one, streamed module by module."""
 
-from adamergex.merging.api import Merged, Outcome, merge
+from adamergex.merging.api import Merged, merge
+from adamergex.merging.combination import add, arimerge
 from adamergex.merging.inspection import Gram, compared, described, gram
+from adamergex.merging.lora import update
 from adamergex.merging.options import Ia3Rule, MergeOptions, Space
+from adamergex.merging.saving import Outcome
 
 __all__ = [
     "Gram",
@@ -11,8 +14,11 @@ __all__ = [
     "Merged",
     "Outcome",
     "Space",
+    "add",
+    "arimerge",
     "compared",
     "described",
     "gram",
     "merge",
+    "update",
 ]

@@ -4,68 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from adamergex.checkpoint import (
-    CARD_FILE,
-    CONFIG_FILE,
-    MANIFEST_FILE,
-    WEIGHTS_FILE,
-    Checkpoint,
     Dtype,
     NDArray,
     TensorInfo,
-    card,
-    check_output,
     numpy_dtype,
     open_checkpoint,
-    staged,
-    versions,
-    write_json,
-    write_tensors,
 )
 from adamergex.merging import lora, simple
 from adamergex.merging.options import Ia3Rule, MergeOptions, Space
+from adamergex.merging.saving import Outcome, save_adapter
 from adamergex.merging.three import Three, checked
-from adamergex.merging.units import Computed, Unit, additive, kept
+from adamergex.merging.units import Unit, additive, kept
 
-__all__ = ["Merged", "Outcome", "merge"]
+__all__ = ["Merged", "merge"]
 
 _OUTLINES = {
     "LORA": lora.outline,
     "IA3": simple.ia3_outline,
     "PREFIX_TUNING": simple.prefix_outline,
 }
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What computing a merge showed.
-
-    Attributes:
-        error: Relative Frobenius error of the truncation over all modules; 0 where exact.
-        worst_module: The module with the largest error of its own; None where exact.
-        worst_error: That error.
-        guarded: Elements of (IA)³ or DoRA vectors whose ratio was left at 1.
-    """
-
-    error: float = 0.0
-    worst_module: str | None = None
-    worst_error: float = 0.0
-    guarded: int = 0
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The same under the names of the manifest."""
-        return {
-            "relative_error": self.error,
-            "worst_module": self.worst_module,
-            "worst_module_error": self.worst_error,
-            "guarded_elements": self.guarded,
-        }
 
 
 class Merged:
@@ -127,27 +89,14 @@ class Merged:
             InputError: The path may not be written; a tensor holds NaN or infinity, or does not fit
                 the dtype it is to be stored in.
         """
-        output = Path(path)
-        check_output(output, overwrite=overwrite, inputs=[c.folder for c in self.three])
-        tally = _Tally()
-        with staged(output) as folder:
-            values = (pair for unit in self._units for pair in tally.counted(unit))
-            write_tensors(folder / WEIGHTS_FILE, self.tensor_infos, values)
-            manifest = self._manifest(tally.outcome)
-            write_json(folder / CONFIG_FILE, self.config)
-            write_json(folder / MANIFEST_FILE, manifest)
-            (folder / CARD_FILE).write_text(card(manifest, self.config), encoding="utf-8")
-        return tally.outcome
-
-    def _manifest(self, outcome: Outcome) -> dict[str, Any]:
-        roles = ("task", "reference_target", "reference_source")
-        return {
-            "schema": 1,
-            **self.summary,
-            **outcome.facts,
-            "inputs": dict(zip(roles, map(_provenance, self.three), strict=True)),
-            "versions": versions(),
-        }
+        return save_adapter(
+            Path(path),
+            self._units,
+            config=self.config,
+            summary=self.summary,
+            inputs=self.three.roles,
+            overwrite=overwrite,
+        )
 
 
 def merge(
@@ -188,41 +137,6 @@ def merge(
         for source in (task, reference_target, reference_source)
     )
     return Merged(checked(Three(*opened), allow_different_base=allow_different_base), options)
-
-
-class _Tally:
-    """Adds up, while tensors stream past, what each unit says of itself."""
-
-    def __init__(self) -> None:
-        self._lost: list[float] = []
-        self._norm: list[float] = []
-        self._worst: tuple[float, str | None] = (0.0, None)
-        self._guarded = 0
-
-    def counted(self, unit: Unit) -> Iterator[tuple[str, NDArray]]:
-        made: Computed = unit.compute()
-        self._lost.append(made.lost)
-        self._norm.append(made.norm)
-        self._worst = max(self._worst, (made.error, unit.name), key=lambda pair: pair[0])
-        self._guarded += made.guarded
-        yield from made.values.items()
-
-    @property
-    def outcome(self) -> Outcome:
-        norm = math.hypot(*self._norm)
-        error = math.hypot(*self._lost) / norm if norm else 0.0
-        worst_error, worst = self._worst
-        return Outcome(error, worst, worst_error, self._guarded)
-
-
-def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
-    config, weights = checkpoint.digests.values()
-    # The folder's own name, not its path: a published adapter should not tell where it was made.
-    name = checkpoint.folder.resolve().name if checkpoint.folder == Path(checkpoint.name) else None
-    return {
-        "name": name or checkpoint.name,
-        "sha256": {"config": config, "weights": weights},
-    }
 
 
 def _size(info: TensorInfo) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from adamergex.merging.options import MergeOptions
 from adamergex.merging.three import Three
 from adamergex.merging.units import Computed, Outline, Unit, finite, stored_dtype
 
-__all__ = ["outline", "update"]
+__all__ = ["outline", "portable", "update"]
 
 
 def outline(three: Three, options: MergeOptions) -> Outline:
@@ -29,18 +30,45 @@ def outline(three: Three, options: MergeOptions) -> Outline:
     space = "factor" if options.space == "factor" else "weight"
     if space == "factor":
         _check_factor_space(three)
-    merger = _Merger(three, options, space, _output_rank(three, options, space))
-    dtype = _output_dtype(three, options, space)
-    units = [merger.unit(module, dtype) for module in three.task.layout.modules]
+    rank = _output_rank(three, options, space)
+    merger = _Merger(three, options, space, rank)
+    return portable(three.task, space, rank, _output_dtype(three, options, space), merger.parts)
+
+
+def portable(
+    task: Checkpoint, space: str, rank: int, dtype: Dtype, parts: Callable[[str], Computed]
+) -> Outline:
+    """An outline in which every module has one rank and scaling 1.
+
+    Args:
+        task: Gives the modules, their tensors' names and their shapes.
+        space: The space's name.
+        rank: The rank of every module.
+        dtype: The stored dtype.
+        parts: Module -> its parts (a, b, magnitude, bias), matrices flattened.
+    """
+
+    def unit(module: str) -> Unit:
+        names = task.layout.modules[module]
+        shapes = {part: _with_rank(task.shape(module, part), part, rank) for part in names}
+        tensors = {name: TensorInfo(shapes[part], dtype) for part, name in names.items()}
+
+        def compute() -> Computed:
+            made = parts(module)
+            values = {n: made.values[part].reshape(shapes[part]) for part, n in names.items()}
+            return replace(made, values=values)
+
+        return Unit(module, tensors, compute)
+
     changes = {
-        "r": merger.rank,
-        "lora_alpha": merger.rank,
+        "r": rank,
+        "lora_alpha": rank,
         "use_rslora": False,
         "rank_pattern": {},
         "alpha_pattern": {},
         "init_lora_weights": True,
     }
-    return Outline(space, dtype, units, changes, merger.rank)
+    return Outline(space, dtype, [unit(m) for m in task.layout.modules], changes, rank)
 
 
 def update(checkpoint: Checkpoint, module: str) -> LowRank:
@@ -60,25 +88,10 @@ class _Merger:
     space: str
     rank: int
 
-    def unit(self, module: str, dtype: Dtype) -> Unit:
-        names = self.three.task.layout.modules[module]
-        shapes = {part: self._shape(module, part) for part in names}
-        tensors = {name: TensorInfo(shapes[part], dtype) for part, name in names.items()}
-
-        def compute() -> Computed:
-            product = self._product(module)
-            extras = self._extras(module)
-            parts = {**product.values, **extras.values}
-            values = {name: parts[part].reshape(shapes[part]) for part, name in names.items()}
-            return replace(product, values=values, guarded=extras.guarded)
-
-        return Unit(module, tensors, compute)
-
-    def _shape(self, module: str, part: str) -> tuple[int, ...]:
-        shape = self.three.task.shape(module, part)
-        return {"a": (self.rank, *shape[1:]), "b": (shape[0], self.rank, *shape[2:])}.get(
-            part, shape
-        )
+    def parts(self, module: str) -> Computed:
+        product, extras = self._product(module), self._extras(module)
+        values = {**product.values, **extras.values}
+        return replace(product, values=values, guarded=extras.guarded)
 
     def _transferred(self, structure: Any, task: Any, target: Any, source: Any) -> Any:
         return transferred(
@@ -123,6 +136,10 @@ class _Merger:
 
 def _finite(checkpoint: Checkpoint, module: str, part: str) -> NDArray:
     return finite(checkpoint, checkpoint.layout.modules[module][part])
+
+
+def _with_rank(shape: tuple[int, ...], part: str, rank: int) -> tuple[int, ...]:
+    return {"a": (rank, *shape[1:]), "b": (shape[0], rank, *shape[2:])}.get(part, shape)
 
 
 def _rank(checkpoint: Checkpoint, module: str) -> int:

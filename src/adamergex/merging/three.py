@@ -29,6 +29,11 @@ class Three:
         return iter((self.task, self.reference_target, self.reference_source))
 
     @property
+    def roles(self) -> dict[str, Checkpoint]:
+        """The three by name."""
+        return vars(self).copy()
+
+    @property
     def references(self) -> tuple[Checkpoint, Checkpoint]:
         """Rt and Rs."""
         return self.reference_target, self.reference_source

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,7 +16,6 @@ __all__ = [
     "additive",
     "finite",
     "kept",
-    "overall_error",
     "stored_dtype",
 ]
 
@@ -83,11 +81,11 @@ def finite(checkpoint: Checkpoint, tensor: str) -> NDArray:
     return wide(checkpoint.read(tensor), f"{checkpoint.weights}: {tensor}")
 
 
-def stored_dtype(three: Three) -> Dtype:
-    """The narrowest type that holds every value of the three adapters' own tensors."""
+def stored_dtype(checkpoints: Iterable[Checkpoint]) -> Dtype:
+    """The narrowest type that holds every value of the adapters' own tensors."""
     return widest(
         c.tensors[name].dtype
-        for c in three
+        for c in checkpoints
         for parts in c.layout.modules.values()
         for name in parts.values()
     )
@@ -119,10 +117,3 @@ def kept(task: Checkpoint) -> list[Unit]:
         return Unit(name, {name: task.tensors[name]}, lambda: Computed({name: task.read(name)}))
 
     return [unit(name) for name in task.layout.whole]
-
-
-def overall_error(parts: Iterable[Computed]) -> float:
-    """The relative Frobenius error of all truncations taken together."""
-    parts = list(parts)
-    norm = math.hypot(*(part.norm for part in parts))
-    return math.hypot(*(part.lost for part in parts)) / norm if norm else 0.0

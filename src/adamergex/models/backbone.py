@@ -1,0 +1,138 @@
+"""One model and its tokenizer, resident in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from adamergex.checkpoint import Checkpoint, LoraConfig, model_module, open_checkpoint
+from adamergex.merging import update
+from adamergex.models.builtin import BUILTIN, prepared
+from adamergex.tasks import Example
+
+__all__ = ["Backbone", "Tokens", "backbone", "packed"]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One row as token ids.
+
+    Attributes:
+        ids: Prompt and completion.
+        prompt_length: How many of them are the prompt; at least 1, the beginning-of-text token.
+    """
+
+    ids: list[int]
+    prompt_length: int
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A base model, never changed but for the length of a `with`.
+
+    Attributes:
+        model: A causal language model in float32, evaluation mode.
+        tokenizer: Its tokenizer.
+    """
+
+    model: Any
+    tokenizer: Any
+
+    def tokens(self, row: Example, *, end: bool) -> Tokens:
+        """A row's tokens, with the end-of-text token if `end`: a model must learn to stop."""
+        tok = self.tokenizer
+        prompt = [tok.bos_token_id, *tok(row.prompt, add_special_tokens=False).input_ids]
+        completion = tok(row.completion, add_special_tokens=False).input_ids
+        return Tokens([*prompt, *completion, *([tok.eos_token_id] if end else [])], len(prompt))
+
+    def hidden(self, model: Any, rows: list[list[int]]) -> Tensor:
+        """The last hidden states of rows packed one after another: (tokens in all, width).
+
+        No row attends to another and nothing is padded.
+        """
+        ids, positions = packed(rows)
+        # The layers below the output head; with an adapter on, PEFT has put it inside them.
+        base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+        body = base.get_decoder()
+        return body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0]
+
+    @contextmanager
+    def adapted(self, adapter: Path | None) -> Generator[Any]:
+        """The model with a PEFT adapter folder on it, or as it is where `adapter` is None."""
+        if adapter is None:
+            yield self.model
+            return
+        changes = _weight_changes(self.model, open_checkpoint(adapter))
+        if changes is not None:
+            with _added(changes):
+                yield self.model
+            return
+        wrapped = PeftModel.from_pretrained(self.model, str(adapter))
+        wrapped.eval()
+        try:
+            yield wrapped
+        finally:
+            wrapped.unload()
+
+
+def _weight_changes(model: Any, checkpoint: Checkpoint) -> list[tuple[Tensor, Tensor]] | None:
+    """Each weight that a LoRA adapter changes, with its change; None where that is not all it does.
+
+    With the change added to the weight a forward pass costs what the base model's costs, and
+    putting an adapter on costs less than PEFT's wrapping of every layer.
+    """
+    config = checkpoint.config
+    if not isinstance(config, LoraConfig) or config.use_dora or config.lora_bias:
+        return None
+    if checkpoint.layout.biases or checkpoint.layout.whole:
+        return None
+    changes: list[tuple[Tensor, Tensor]] = []
+    for name in checkpoint.layout.modules:
+        module = model.get_submodule(model_module(name))
+        if not isinstance(module, torch.nn.Linear):
+            return None
+        product = update(checkpoint, name)
+        changes.append((module.weight, torch.from_numpy(product.b) @ torch.from_numpy(product.a)))
+    return changes
+
+
+@contextmanager
+def _added(changes: list[tuple[Tensor, Tensor]]) -> Generator[None]:
+    """The changes added for the length of the block; afterwards every weight is what it was."""
+    before = [weight.detach().clone() for weight, _ in changes]
+    try:
+        for weight, change in changes:
+            weight.data += change
+        yield
+    finally:
+        for (weight, _), old in zip(changes, before, strict=True):
+            weight.data.copy_(old)
+
+
+def packed(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids and positions of rows in one sequence, each (1, tokens in all).
+
+    Positions that start again at 0 tell transformers where one row ends and the next begins.
+    """
+    ids = torch.tensor([[token for row in rows for token in row]])
+    positions = torch.cat([torch.arange(len(row)) for row in rows])[None]
+    return ids, positions
+
+
+@lru_cache(maxsize=1)
+def backbone(name: str) -> Backbone:
+    """The backbone of that name: a Hub id, a folder, or `builtin:gemma-3-270m`."""
+    source = str(prepared()) if name == BUILTIN else name
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    model.eval()
+    model.requires_grad_(False)
+    return Backbone(model, AutoTokenizer.from_pretrained(source))

@@ -1,0 +1,120 @@
+"""Executing steps on this machine, several at once, each in a process of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+from adamergex.errors import AdamergexError
+from adamergex.run.store import Store
+from adamergex.step import Step, in_order
+
+__all__ = ["Event", "execute"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a step: `reused`, `started` or `finished`."""
+
+    step: Step
+    what: str
+
+
+def execute(
+    last: Step,
+    store: Store,
+    *,
+    workers: int | None = None,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Path:
+    """Does every step that `last` needs and that is not in the store; returns the folder of `last`.
+
+    Small models train faster as several processes of one thread each than as one process of several
+    threads: no thread waits for another at every small operation.
+
+    Args:
+        last: The step that is wanted.
+        store: Where finished steps are and go.
+        workers: How many processes. By default one for each core, at most 4, and one with a GPU.
+        on_event: Called in this process, in order.
+
+    Raises:
+        AdamergexError: What a step raised, or that its process died.
+    """
+    waiting = [step for step in in_order([last]) if not _reused(step, store, on_event)]
+    if waiting:
+        store.sweep()
+        workers = workers or _default_workers()
+        context = multiprocessing.get_context("spawn")
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        with ProcessPoolExecutor(workers, context, _start_worker, (threads,)) as pool:
+            _drain(pool, waiting, store, workers, on_event)
+    return store.path(last)
+
+
+def _reused(step: Step, store: Store, on_event: Callable[[Event], None]) -> bool:
+    if store.finished(step):
+        on_event(Event(step, "reused"))
+        return True
+    return False
+
+
+def _drain(
+    pool: ProcessPoolExecutor,
+    waiting: list[Step],
+    store: Store,
+    workers: int,
+    on_event: Callable[[Event], None],
+) -> None:
+    running: dict[Future[None], Step] = {}
+    try:
+        while waiting or running:
+            for step in [s for s in waiting if _ready(s, store)][: workers - len(running)]:
+                waiting.remove(step)
+                running[pool.submit(_perform, step, store.folder)] = step
+                on_event(Event(step, "started"))
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                step = running.pop(future)
+                future.result()
+                on_event(Event(step, "finished"))
+    except BrokenProcessPool:
+        labels = ", ".join(step.label for step in running.values()) or step.label
+        raise AdamergexError(f"a worker process died at: {labels} (out of memory?)") from None
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _ready(step: Step, store: Store) -> bool:
+    return all(store.finished(needed) for needed in step.inputs.values())
+
+
+def _default_workers() -> int:
+    if Path("/dev/nvidia0").exists():
+        return 1
+    return min(4, os.cpu_count() or 1)
+
+
+def _start_worker(threads: int) -> None:
+    """Sets a new process up: its threads, and nothing on the terminal but errors."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # Spawned workers read these when torch loads its thread pools.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    import warnings
+
+    warnings.simplefilter("ignore", FutureWarning)
+    warnings.simplefilter("ignore", UserWarning)
+
+
+def _perform(step: Step, folder: Path) -> None:
+    from adamergex.run.functions import FUNCTIONS
+
+    store = Store(folder)
+    inputs = {role: store.path(needed) for role, needed in step.inputs.items()}
+    store.fill(step, lambda out: FUNCTIONS[step.kind](step.config, inputs, out))

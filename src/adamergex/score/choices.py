@@ -1,0 +1,81 @@
+"""Multiple choice by likelihood: the answer is the choice that the model finds likeliest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adamergex.models import Backbone
+from adamergex.tasks import Example, Item
+
+__all__ = ["predictions", "scores"]
+
+_BATCH_TOKENS = 1024
+
+
+def predictions(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[int]:
+    """The index of the likeliest choice of each item; the first where two are equal."""
+    return [max(range(len(row)), key=row.__getitem__) for row in scores(backbone, model, items)]
+
+
+@torch.no_grad()
+def scores(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[list[float]]:
+    """The log-likelihood of each choice of each item, summed over its tokens.
+
+    Where all choices of an item are one token long, the prompt is run once, and the logits stand
+    for the log-likelihoods: they differ by a constant that all choices of the item share.
+
+    Args:
+        backbone: Tokenizer and base.
+        model: The base, or the base with an adapter on it.
+        items: What to score.
+    """
+    tokens = [
+        [backbone.tokens(Example(item.prompt, choice), end=False) for choice in item.choices]
+        for item in items
+    ]
+    single = {
+        i for i, row in enumerate(tokens) if all(len(t.ids) == t.prompt_length + 1 for t in row)
+    }
+    found: list[list[float]] = [[0.0] * len(row) for row in tokens]
+    head = backbone.model.get_output_embeddings().weight
+    for batch in _batches([(i, tokens[i][0].ids[:-1]) for i in single]):
+        hidden = backbone.hidden(model, [ids for _, ids in batch])
+        last = torch.tensor([len(ids) for _, ids in batch]).cumsum(0) - 1
+        for (i, _), state in zip(batch, hidden[last], strict=True):
+            answers = [t.ids[-1] for t in tokens[i]]
+            found[i] = (head[answers] @ state).tolist()
+    longer = [
+        ((i, k), t.ids)
+        for i, row in enumerate(tokens)
+        if i not in single
+        for k, t in enumerate(row)
+    ]
+    for batch in _batches(longer):
+        states = backbone.hidden(model, [ids for _, ids in batch]).split(
+            [len(ids) for _, ids in batch]
+        )
+        for ((i, k), ids), state in zip(batch, states, strict=True):
+            found[i][k] = _log_likelihood(state, ids, tokens[i][k].prompt_length, head)
+    return found
+
+
+def _log_likelihood(states: Tensor, ids: list[int], prompt: int, head: Tensor) -> float:
+    logs = (states[prompt - 1 : -1] @ head.T).float().log_softmax(-1)
+    return float(logs.gather(1, torch.tensor(ids[prompt:])[:, None]).sum())
+
+
+def _batches(rows: list[tuple[Any, list[int]]]) -> list[list[tuple[Any, list[int]]]]:
+    """Rows in groups of about _BATCH_TOKENS tokens, in order."""
+    groups: list[list[tuple[Any, list[int]]]] = []
+    size = _BATCH_TOKENS
+    for row in rows:
+        if size + len(row[1]) > _BATCH_TOKENS:
+            groups.append([])
+            size = 0
+        groups[-1].append(row)
+        size += len(row[1])
+    return groups

@@ -1,0 +1,136 @@
+"""One adapter trained, from rows to a PEFT folder."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import IA3Config, LoraConfig, PrefixTuningConfig, get_peft_model
+from transformers import set_seed
+from trl.trainer.sft_config import SFTConfig
+
+from adamergex.errors import InputError
+from adamergex.models import Backbone
+from adamergex.tasks import Example
+from adamergex.train.trainer import AdapterTrainer
+
+__all__ = ["adapter_config", "initialised", "train_adapter", "vocabulary_of"]
+
+_CONFIGS = {"lora": LoraConfig, "ia3": IA3Config, "prefix": PrefixTuningConfig}
+
+
+def adapter_config(adapter: Mapping[str, Any]) -> Any:
+    """PEFT's config of an adapter description: `type`, and PEFT's own names for the rest."""
+    fields = dict(adapter)
+    kind = fields.pop("type")
+    if kind not in _CONFIGS:
+        raise InputError("adapter", "type", found=kind, needed=" or ".join(_CONFIGS))
+    return _CONFIGS[kind](task_type="CAUSAL_LM", **fields)
+
+
+def initialised(backbone: Backbone, adapter: Mapping[str, Any], seed: int) -> tuple[Any, str]:
+    """A fresh adapter on the backbone, and the SHA-256 of its first values.
+
+    The same seed gives the same values whatever was computed before. T, Rs and Rt must start from
+    one point: otherwise Rt - Rs is mostly the difference of two random initialisations.
+    """
+    set_seed(seed)
+    model = get_peft_model(backbone.model, adapter_config(adapter))
+    digest = hashlib.sha256()
+    for name, value in sorted(model.named_parameters()):
+        if value.requires_grad:
+            digest.update(name.encode())
+            digest.update(value.detach().numpy().tobytes())
+    return model, digest.hexdigest()
+
+
+def vocabulary_of(backbone: Backbone, rows: Iterable[Example]) -> list[int]:
+    """The token ids that occur in the completions of `rows`, the end token among them, sorted."""
+    used: set[int] = set()
+    for row in rows:
+        tokens = backbone.tokens(row, end=True)
+        used.update(tokens.ids[tokens.prompt_length :])
+    return sorted(used)
+
+
+def train_adapter(
+    backbone: Backbone,
+    rows: Sequence[Example],
+    output: Path,
+    *,
+    adapter: Mapping[str, Any],
+    training: Mapping[str, Any],
+    seed: int,
+    vocabulary: list[int] | None = None,
+) -> dict[str, Any]:
+    """Trains one adapter with TRL and saves it as a PEFT folder.
+
+    Args:
+        backbone: The base model; as it was, when this returns.
+        rows: What to train on.
+        output: The folder to make.
+        adapter: See adapter_config.
+        training: Names and values of SFTConfig: learning_rate, num_train_epochs ...
+        seed: Of the initialisation and of the order of the rows.
+        vocabulary: See AdapterTrainer.
+
+    Returns:
+        rows, tokens (of one epoch), steps, seconds, the loss of each step, init_sha256.
+    """
+    model, digest = initialised(backbone, adapter, seed)
+    tokens = [backbone.tokens(row, end=True) for row in rows]
+    data = Dataset.from_list(
+        [
+            {"input_ids": t.ids, "labels": [-100] * t.prompt_length + t.ids[t.prompt_length :]}
+            for t in tokens
+        ]
+    )
+    start = time.perf_counter()
+    with TemporaryDirectory() as scratch:
+        trainer = AdapterTrainer(
+            model=model,
+            args=_arguments(scratch, training, seed),
+            train_dataset=data,
+            processing_class=backbone.tokenizer,
+            vocabulary=vocabulary,
+        )
+        trainer.train()
+    seconds = time.perf_counter() - start
+    model.save_pretrained(output)
+    model.unload()
+    backbone.model.requires_grad_(False)
+    backbone.model.eval()
+    return {
+        "rows": len(rows),
+        "tokens": sum(len(t.ids) for t in tokens),
+        "steps": len(trainer.losses),
+        "seconds": seconds,
+        "losses": trainer.losses,
+        "init_sha256": digest,
+    }
+
+
+def _arguments(scratch: str, training: Mapping[str, Any], seed: int) -> SFTConfig:
+    return SFTConfig(
+        output_dir=scratch,
+        seed=seed,
+        padding_free=True,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        # The adapter is small and the base resident: nothing here is worth recomputing or saving.
+        gradient_checkpointing=False,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+        bf16=False,
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+        **training,
+    )

@@ -1,0 +1,60 @@
+"""TRL's trainer, with the output layer cut to the tokens that the experiment writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from trl.trainer.sft_trainer import SFTTrainer
+
+__all__ = ["AdapterTrainer"]
+
+
+class AdapterTrainer(SFTTrainer):
+    """SFTTrainer whose softmax may run over part of the vocabulary.
+
+    With a large vocabulary and a small model the output layer is most of the arithmetic. Given
+    `vocabulary`, the loss is the cross-entropy among those tokens only, at the positions that have
+    a label only. That is another loss than over the whole vocabulary: tokens outside are never
+    pushed down. With None it is SFTTrainer's own loss. Measured in benchmarks/RESULTS.md.
+
+    Args:
+        vocabulary: Token ids, sorted; they must include every label.
+        args: As SFTTrainer takes them, with `padding_free` set.
+    """
+
+    def __init__(self, *args: Any, vocabulary: list[int] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.losses: list[float] = []
+        self._vocabulary = None if vocabulary is None else torch.tensor(vocabulary)
+
+    def compute_loss(  # noqa: D102 - see SFTTrainer
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        if self._vocabulary is None:
+            loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        else:
+            loss = self._restricted_loss(model, inputs, num_items_in_batch)
+        self.losses.append(float(loss[0] if return_outputs else loss))
+        return loss
+
+    def _restricted_loss(self, model: Any, inputs: dict[str, Any], count: Any) -> Tensor:
+        base = self.accelerator.unwrap_model(model).get_base_model()
+        hidden = base.get_decoder()(
+            input_ids=inputs["input_ids"], position_ids=inputs["position_ids"], use_cache=False
+        ).last_hidden_state
+        labels = inputs["labels"][:, 1:]
+        wanted = labels != -100
+        assert self._vocabulary is not None
+        vocabulary = self._vocabulary.to(labels.device)
+        logits = hidden[:, :-1][wanted] @ base.get_output_embeddings().weight[vocabulary].T
+        # The vocabulary is sorted and holds every label, so this finds each label's place in it.
+        places = torch.searchsorted(vocabulary, labels[wanted])
+        total = functional.cross_entropy(logits.float(), places, reduction="sum")
+        return total / (wanted.sum() if count is None else count)
