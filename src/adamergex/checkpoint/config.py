@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from adamergex.errors import InputError
 
@@ -82,7 +82,17 @@ _TASK_HEADS: Mapping[str | None, tuple[str, ...]] = {
     "QUESTION_ANS": ("qa_outputs",),
 }
 
-_Pattern = Annotated[str, Field(max_length=512)]
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"a regular expression ({error})") from None
+    return pattern
+
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Pattern = Annotated[str, Field(max_length=512), AfterValidator(_compiles)]
 _Names = list[Annotated[str, Field(max_length=512)]] | Annotated[str, Field(max_length=4096)] | None
 
 
@@ -114,7 +124,8 @@ class AdapterConfig(BaseModel):
 
     def written(self, **changes: object) -> dict[str, object]:
         """The fields of a merged adapter's config: those of this one that still hold, changed."""
-        own = {k: v for k, v in self.model_dump(mode="json").items() if k in _WRITTEN}
+        stated = self.model_dump(mode="json", exclude_unset=True)
+        own = {k: v for k, v in stated.items() if k in _WRITTEN}
         return dict(sorted({**own, "inference_mode": True, **changes}.items()))
 
 
@@ -132,14 +143,14 @@ class LoraConfig(AdapterConfig):
     """
 
     r: PositiveInt = 8
-    lora_alpha: float = 8
+    lora_alpha: _Finite = 8
     use_rslora: bool = False
     use_dora: bool = False
     lora_bias: bool = False
     bias: Literal["none", "all", "lora_only"] = "none"
     fan_in_fan_out: bool = False
     rank_pattern: dict[_Pattern, PositiveInt] | None = None
-    alpha_pattern: dict[_Pattern, float] | None = None
+    alpha_pattern: dict[_Pattern, _Finite] | None = None
     # Other initialisations (PiSSA, OLoRA, LoftQ, CorDA ...) change the base weights: the adapter
     # alone is not the update, and a merged one of another rank would be paired with a wrong base.
     init_lora_weights: Literal["gaussian", "eva", "orthogonal"] | bool | None = True
@@ -210,7 +221,8 @@ def read_config(path: Path) -> AdapterConfig:
         raise InputError(path, field, found=first["input"], needed=first["msg"]) from None
     for field, value in (config.model_extra or {}).items():
         # Empty means off: null, false, {} and []. Zero would be a number with a meaning.
-        if field not in _HARMLESS and value not in (None, False, {}, [], ""):
+        off = value is None or value is False or value in ({}, [], "")
+        if field not in _HARMLESS and not off:
             needed = "it switched off: adamergex does not know what it does to the adapter"
             raise InputError(path, field, found=value, needed=needed)
     return config

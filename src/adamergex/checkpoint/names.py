@@ -67,9 +67,11 @@ def laid_out(names: Iterable[str], config: AdapterConfig, file: object) -> Layou
             modules.setdefault(match["module"], {})[part] = name
         elif name == "prompt_embeddings":
             modules[name] = {"prefix": name}
+        elif _is_head(name, config):
+            whole.append(name)
         elif isinstance(config, LoraConfig) and config.bias != "none" and name.endswith(".bias"):
             biases.append(name)
-        elif _is_saved_whole(name, config):
+        elif any(kept in name.split(".") for kept in _EMBEDDINGS):
             whole.append(name)
         else:
             needed = "an adapter's tensor, or a module named in modules_to_save"
@@ -109,9 +111,8 @@ def _needed_parts(config: AdapterConfig) -> set[str]:
     return {"a", "b", *(part for part, present in optional.items() if present)}
 
 
-def _is_saved_whole(name: str, config: AdapterConfig) -> bool:
-    # PEFT saves an embedding whole where the vocabulary was resized or the embedding has LoRA.
-    steps = name.split(".")
-    return any(kept in steps for kept in (*config.saved_whole, *_EMBEDDINGS)) or any(
-        f".{kept}." in f".{name}" for kept in config.saved_whole
-    )
+def _is_head(name: str, config: AdapterConfig) -> bool:
+    # PEFT saves every module whose full name ends in one of these.
+    parents = name.split(".")
+    paths = [".".join(parents[:i]) for i in range(1, len(parents))]
+    return any(path.endswith(kept) for kept in config.saved_whole for path in paths)

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from adamergex.checkpoint.config import (
     CONFIG_FILE,
     AdapterConfig,
+    Ia3Config,
     LoraConfig,
     PrefixConfig,
     read_config,
@@ -105,7 +106,7 @@ def open_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkp
     if not weights.is_file() and pickled.is_file():
         weights = pickled
         stored = read_pickle(pickled, allowed=allow_pickle)
-        tensors = {k: _info(pickled, k, x.dtype.name, x.shape) for k, x in stored.items()}
+        tensors = {k: _info(pickled, k, str(x.dtype), x.shape) for k, x in stored.items()}
         get = stored.__getitem__
     else:
         get, tensors = _opened(weights)
@@ -150,6 +151,10 @@ def _check_shapes(checkpoint: Checkpoint) -> None:
             if len(a) < 2 or len(b) < 2 or a[0] != r or b[1] != r or any(d != 1 for d in b[2:]):
                 needed = f"A ({r}, in) and B (out, {r}): the config gives it rank {r}"
                 raise InputError(file, module, found=f"A {a} and B {b}", needed=needed)
+        elif isinstance(config, Ia3Config):
+            shape = checkpoint.shape(module, "vector")
+            if len(shape) < 2 or sum(d != 1 for d in shape) > 1:
+                raise InputError(file, module, found=shape, needed="(out, 1) or (1, in)")
         elif isinstance(config, PrefixConfig):
             shape, blocks = checkpoint.shape(module, "prefix"), 2 * config.num_layers
             tokens = config.num_virtual_tokens

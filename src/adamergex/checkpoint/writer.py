@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def staged(output: Path) -> Generator[Path]:
     If the block raises, the new folder is removed and what was at `output` stays as it was.
     """
     output = output.absolute()
+    made = [p for p in output.parents if not p.exists()]  # innermost first
     output.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".tmp", dir=output.parent))
     try:
@@ -68,6 +69,10 @@ def staged(output: Path) -> Generator[Path]:
         raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        if not output.exists():
+            for folder in made:
+                with suppress(OSError):  # someone else put something there
+                    folder.rmdir()
 
 
 def _in_order(tensors: Mapping[str, TensorInfo]) -> list[str]:

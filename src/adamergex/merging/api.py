@@ -15,6 +15,7 @@ from adamergex.checkpoint import (
     numpy_dtype,
     open_checkpoint,
 )
+from adamergex.errors import InputError
 from adamergex.merging import lora, simple
 from adamergex.merging.options import Ia3Rule, MergeOptions, Space
 from adamergex.merging.saving import Outcome, save_adapter
@@ -40,10 +41,16 @@ class Merged:
     """
 
     def __init__(self, three: Three, options: MergeOptions) -> None:
+        fits = {"LORA": ("space", "rank"), "IA3": ("ia3",)}.get(three.task.config.peft_type, ())
+        for field in ("space", "rank", "ia3"):
+            chosen, default = getattr(options, field), getattr(MergeOptions(), field)
+            if field not in fits and chosen != default:
+                needed = f"{default}, for {three.task.config.peft_type}"
+                raise InputError(field, found=chosen, needed=needed)
         self.three = three
         self.options = options
         self.outline = _OUTLINES[three.task.config.peft_type](three, options)
-        biases = additive(three, self.outline.dtype, options.scale)
+        biases = additive(three, options.dtype, options.scale)
         self._units: list[Unit] = [*self.outline.units, *biases, *kept(three.task)]
 
     @property

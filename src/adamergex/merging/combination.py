@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adamergex.algebra import LowRank, concatenated
-from adamergex.checkpoint import Checkpoint, LoraConfig, NDArray, open_checkpoint
+from adamergex.checkpoint import Checkpoint, LoraConfig, NDArray, open_checkpoint, widest
 from adamergex.errors import InputError
 from adamergex.merging.lora import portable, update
 from adamergex.merging.saving import Outcome, save_adapter
 from adamergex.merging.three import Three, checked
-from adamergex.merging.units import Computed, stored_dtype
+from adamergex.merging.units import Computed, kept, stored_dtype
 
 __all__ = ["add", "arimerge"]
 
@@ -63,6 +63,8 @@ def _opened(folders: dict[str, Path]) -> dict[str, Checkpoint]:
         config = checkpoint.config
         if not isinstance(config, LoraConfig) or config.use_dora or config.lora_bias:
             raise InputError(checkpoint.name, found=config.peft_type, needed="plain LoRA")
+        if checkpoint.layout.biases:
+            raise InputError(checkpoint.name, "bias", found=config.bias, needed="none")
     return roles
 
 
@@ -80,7 +82,8 @@ def _saved(
         return Computed(values)
 
     task = roles["task"]
-    outline = portable(task, rule, rank, stored_dtype(roles.values()), parts)
+    dtype = widest([stored_dtype(roles.values()), "float32"])
+    outline = portable(task, rule, rank, dtype, parts)
     config = task.config.written(**outline.changes)
     summary = {
         "structure": task.config.peft_type,
@@ -89,4 +92,5 @@ def _saved(
         "rank": rank,
         "dtype": outline.dtype,
     }
-    return save_adapter(output, outline.units, config=config, summary=summary, inputs=roles)
+    units = [*outline.units, *kept(task)]
+    return save_adapter(output, units, config=config, summary=summary, inputs=roles)

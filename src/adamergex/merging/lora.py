@@ -184,6 +184,10 @@ def _output_dtype(three: Three, options: MergeOptions, space: str) -> Dtype:
         for c, weight in zip(three, (1.0, options.scale, options.scale), strict=True)
         for module in c.layout.modules
     }
-    powers_of_two = all(f == 0 or abs(math.frexp(f)[0]) == 0.5 for f in factors)
+    # float16 has few exponents: there a factor below 1 rounds the smallest numbers away.
+    smallest = 0.0 if dtype == "bfloat16" else 1.0
+    powers_of_two = all(
+        f == 0 or (abs(math.frexp(f)[0]) == 0.5 and abs(f) >= smallest) for f in factors
+    )
     extras = any(part not in "ab" for parts in three.task.layout.modules.values() for part in parts)
     return dtype if powers_of_two and not extras else "float32"

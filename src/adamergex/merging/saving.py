@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from adamergex.checkpoint import (
     CARD_FILE,
     CONFIG_FILE,
@@ -105,7 +107,8 @@ class _Tally:
         self._guarded = 0
 
     def counted(self, unit: Unit) -> Iterator[tuple[str, NDArray]]:
-        made = unit.compute()
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
+            made = unit.compute()
         self._lost.append(made.lost)
         self._norm.append(made.norm)
         self._worst = max(self._worst, (made.error, unit.name), key=lambda pair: pair[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from adamergex.checkpoint import Checkpoint, Ia3Config, LoraConfig
+from adamergex.checkpoint import Checkpoint, Ia3Config, LoraConfig, PrefixConfig
 from adamergex.errors import InputError
 
 __all__ = ["Three", "checked"]
@@ -60,6 +60,8 @@ def _same_config(task: Checkpoint, other: Checkpoint, allow_different_base: bool
         fields += ["use_dora", "lora_bias", "bias", "fan_in_fan_out"]
     if isinstance(task.config, Ia3Config):
         fields += ["fan_in_fan_out"]
+    if isinstance(task.config, PrefixConfig):
+        fields += ["num_virtual_tokens", "num_layers"]
     if not allow_different_base:
         fields += ["base_model_name_or_path", "revision"]
     for field in fields:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from adamergex.algebra import Additive, transferred, wide
 from adamergex.checkpoint import Checkpoint, Dtype, NDArray, TensorInfo, widest
@@ -91,7 +92,7 @@ def stored_dtype(checkpoints: Iterable[Checkpoint]) -> Dtype:
     )
 
 
-def additive(three: Three, dtype: Dtype, scale: float) -> list[Unit]:
+def additive(three: Three, dtype: Dtype | Literal["auto"], scale: float) -> list[Unit]:
     """Units of the base model's biases that were trained with the adapters.
 
     They are stored as values, not as changes: the base's share cancels in Rt - Rs.
@@ -105,7 +106,9 @@ def additive(three: Three, dtype: Dtype, scale: float) -> list[Unit]:
             )
             return Computed({name: value})
 
-        return Unit(name, {name: TensorInfo(three.task.tensors[name].shape, dtype)}, compute)
+        infos = [c.tensors[name] for c in three]
+        stored = widest(info.dtype for info in infos) if dtype == "auto" else dtype
+        return Unit(name, {name: TensorInfo(infos[0].shape, stored)}, compute)
 
     return [unit(name) for name in three.task.layout.biases]
 
@@ -114,6 +117,7 @@ def kept(task: Checkpoint) -> list[Unit]:
     """Units of the weights that the task adapter saved whole: copied as they are."""
 
     def unit(name: str) -> Unit:
-        return Unit(name, {name: task.tensors[name]}, lambda: Computed({name: task.read(name)}))
+        # Widened, and so checked, on the way: half precision comes back from float32 as it was.
+        return Unit(name, {name: task.tensors[name]}, lambda: Computed({name: finite(task, name)}))
 
     return [unit(name) for name in task.layout.whole]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, get_peft_model
-from transformers import set_seed
+from transformers import PrinterCallback, set_seed
 from trl.trainer.sft_config import SFTConfig
 
 from adamergex.errors import InputError
@@ -100,6 +100,7 @@ def train_adapter(
             processing_class=backbone.tokenizer,
             vocabulary=vocabulary,
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     seconds = time.perf_counter() - start
     model.save_pretrained(output)

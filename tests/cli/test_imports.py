@@ -1,0 +1,49 @@
+"""Merging needs no training stack: none of it may be imported, which would cost seconds."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.test_merge import arguments
+from tests.support.folders import three, write_ia3, write_lora, write_prefix
+
+HEAVY = ("torch", "transformers", "peft", "scipy", "pandas", "datasets", "jax", "huggingface_hub")
+
+PROGRAM = """
+import json, sys
+import adamergex
+call = json.loads(sys.argv[1])
+if call:
+    from adamergex.cli import main
+    assert main(call) == 0
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def imported(*call):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps([str(x) for x in call])],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_package_alone_does_not_even_import_numpy():
+    assert not imported() & {*HEAVY, "numpy", "pydantic", "click", "rich"}
+
+
+@pytest.mark.parametrize("write", [write_lora, write_ia3, write_prefix])
+def test_merge(tmp_path, write):
+    assert not imported(*arguments(three(tmp_path, write), tmp_path / "out")) & {*HEAVY}
+
+
+def test_inspect(tmp_path):
+    assert not imported("inspect", *three(tmp_path).values()) & {*HEAVY}
+
+
+def test_help():
+    assert not imported("--help") & {*HEAVY, "numpy", "pydantic"}
