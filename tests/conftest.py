@@ -5,6 +5,7 @@ import os
 # Before any import of huggingface_hub, which reads it once: no test may reach the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -15,3 +16,19 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("adamergex")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A tiny random backbone and its tokenizer on disk."""
+    from tests.support.backbones import write_tiny_backbone
+
+    return write_tiny_backbone(tmp_path_factory.mktemp("backbone") / "tiny-gemma3")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder):
+    """The same, loaded. Tests must leave it as it was."""
+    from adamergex.models import backbone
+
+    return backbone(str(tiny_folder))

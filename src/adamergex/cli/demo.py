@@ -45,8 +45,12 @@ def run_demo(output: Path, targets: tuple[str, ...], workers: int | None) -> dic
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     _publish(last, results, store, output)
     write_page(output / "report.html", results, LANGUAGES)
-    print_table(results, LANGUAGES)
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = (
+            120  # of a file or pipe the width is not known; narrow tables are hard to read
+        )
+    print_table(results, LANGUAGES, console)
     console.print(f"{time.perf_counter() - start:.0f} s; {output / 'report.html'}", soft_wrap=True)
     return results
 
@@ -55,11 +59,12 @@ def _publish(last: Any, results: dict[str, Any], store: Store, output: Path) -> 
     """Copies what people look for out of the store: the numbers, and each chosen adapter."""
     text = json.dumps(results, indent=1)
     (output / "results.json").write_text(text + "\n", encoding="utf-8")
-    for number, row in enumerate(results["rows"]):
-        if (row["method"], row["variant"]) == ("adamergex", "chosen on dev"):
+    for row in results["rows"]:
+        if row.get("headline"):
             place = output / "adapters" / f"emoji-{row['target']}"
             shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(store.path(last.inputs[f"select.{number}"]) / "adapter", place)
+            chosen = store.path(last.inputs[f"select.{row['step']}"])
+            shutil.copytree(chosen / "adapter", place)
 
 
 @contextmanager

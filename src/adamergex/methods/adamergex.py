@@ -7,24 +7,19 @@ __all__ = ["adamergex"]
 
 
 def adamergex(shop: Workshop, target: str) -> list[Row]:
-    """A row for each reference task and space, and one in which dev chooses among all of them."""
+    """A row for each reference task and space."""
     task = shop.task_adapter(shop.recipe.source)
     rows: list[Row] = []
-    for name in shop.recipe.references:
-        for space in shop.recipe.spaces:
-            merged = [_merged(shop, target, name, space, t) for t in shop.recipe.scales]
-            start = Candidate(0.0, "t=0", task)
-            rows.append(Row("adamergex", f"{name}, {space} space", (start, *merged)))
-    everything = {c.label: c for row in rows for c in row.candidates}
-    return [*rows, Row("adamergex", "chosen on dev", tuple(everything.values()))]
-
-
-def _merged(shop: Workshop, target: str, name: str, space: str, t: float) -> Candidate:
-    inputs = {
-        "task": shop.task_adapter(shop.recipe.source),
-        "reference_target": shop.reference(name, target),
-        "reference_source": shop.reference(name, shop.recipe.source),
-    }
-    label = f"t={t:g}, {name}, {space}"
-    step = Step("merge", {"scale": t, "space": space}, inputs, label=f"merge {label}, {target}")
-    return Candidate(t, label, step)
+    for name, space in shop.recipe.merges:
+        inputs = {
+            "task": task,
+            "reference_target": shop.reference(name, target),
+            "reference_source": shop.reference(name, shop.recipe.source),
+        }
+        tried = [Candidate(0.0, "t=0", task)]
+        for t in shop.recipe.scales:
+            label = f"merge t={t:g}, {name}, {space}, {target}"
+            step = Step("merge", {"scale": t, "space": space}, inputs, label=label)
+            tried.append(Candidate(t, f"t={t:g}", step))
+        rows.append(Row("adamergex", f"{name}, {space}", tuple(tried)))
+    return rows

@@ -9,12 +9,10 @@ __all__ = ["add_reference"]
 def add_reference(shop: Workshop, target: str) -> list[Row]:
     """The control for the subtraction: if it does as well, Rs was not needed."""
     task = shop.task_adapter(shop.recipe.source)
-    rows: list[Row] = []
-    for name in shop.recipe.references:
-        inputs = {"task": task, "reference_target": shop.reference(name, target)}
-        tried = [Candidate(0.0, "t=0", task)]
-        for t in shop.recipe.scales:
-            step = Step("add", {"scale": t}, inputs, label=f"T + {t:g} Rt, {target}")
-            tried.append(Candidate(t, f"t={t:g}", step))
-        rows.append(Row("add-reference", name, tuple(tried)))
-    return rows
+    name = shop.recipe.references[0]
+    inputs = {"task": task, "reference_target": shop.reference(name, target)}
+    tried = [Candidate(0.0, "t=0", task)]
+    for t in shop.recipe.scales:
+        step = Step("add", {"scale": t}, inputs, label=f"T + {t:g} Rt, {target}")
+        tried.append(Candidate(t, f"t={t:g}", step))
+    return [Row("add-reference", name, tuple(tried))]

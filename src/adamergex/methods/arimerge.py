@@ -14,16 +14,14 @@ def arimerge(shop: Workshop, target: str) -> list[Row]:
     """
     source = shop.recipe.source
     task = shop.task_adapter(source)
-    rows: list[Row] = []
-    for name in shop.recipe.references:
-        inputs = {
-            "task": task,
-            "reference_target": shop.reference(name, target),
-            "reference_source": shop.reference(name, source),
-        }
-        tried = [Candidate(0.0, "c=0", task)]
-        for c in shop.recipe.scales:
-            step = Step("arimerge", {"c": c}, inputs, label=f"arimerge c={c:g}, {target}")
-            tried.append(Candidate(c, f"c={c:g}", step))
-        rows.append(Row("arimerge", name, tuple(tried)))
-    return rows
+    name = shop.recipe.references[0]
+    inputs = {
+        "task": task,
+        "reference_target": shop.reference(name, target),
+        "reference_source": shop.reference(name, source),
+    }
+    tried = [Candidate(0.0, "c=0", task)]
+    for c in shop.recipe.scales:
+        step = Step("arimerge", {"c": c}, inputs, label=f"arimerge c={c:g}, {target}")
+        tried.append(Candidate(c, f"c={c:g}", step))
+    return [Row("arimerge", name, tuple(tried))]

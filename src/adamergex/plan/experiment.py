@@ -26,6 +26,7 @@ def planned(recipe: Recipe) -> Step:
                 entry, needed = _entry(shop, target, row, len(table))
                 table.append(entry)
                 inputs |= needed
+        table.append(_choice(target, table))
         inputs |= {
             f"geometry.{target}.{name}": _geometry(shop, target, name) for name in recipe.references
         }
@@ -47,6 +48,14 @@ def _entry(
     name = " ".join(filter(None, (row.method, row.variant)))
     needed[f"test.{number}"] = shop.scored(adapter, target, "test", label=name)
     return entry, needed
+
+
+def _choice(target: str, table: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row in which dev chooses among AdaMergeX's own rows: the answer to what to deploy."""
+    among = [
+        i for i, row in enumerate(table) if (row["target"], row["method"]) == (target, "adamergex")
+    ]
+    return {"target": target, "method": "adamergex", "variant": "best on dev", "among": among}
 
 
 def _selected(shop: Workshop, target: str, row: Row) -> Step:

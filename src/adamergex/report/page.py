@@ -34,7 +34,7 @@ def write_page(path: Path, results: Mapping[str, Any], names: Mapping[str, str])
 
 def _target(results: Mapping[str, Any], target: str, names: Mapping[str, str]) -> dict[str, Any]:
     rows = [row for row in results["rows"] if row["target"] == target]
-    curves = [r for r in rows if "dev" in r and r["variant"] != "chosen on dev"]
+    curves = [r for r in rows if "dev" in r and not r.get("headline")]
     merging = [r for r in curves if r["method"] in ("adamergex", "add-reference")]
     return {
         "name": names.get(target, target),

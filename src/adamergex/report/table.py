@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -39,7 +40,7 @@ def difference_text(row: Row) -> str:
 def verdict(results: Results, target: str, names: Mapping[str, str]) -> str:
     """One sentence on whether AdaMergeX, as chosen on dev, helped in this language."""
     rows = [row for row in results["rows"] if row["target"] == target]
-    ours = next(r for r in rows if (r["method"], r["variant"]) == ("adamergex", "chosen on dev"))
+    ours = next(r for r in rows if r.get("headline"))
     versus = ours["versus_source_ft"]
     if versus["low"] > 0:
         says = "is better than source fine-tuning"
@@ -58,16 +59,17 @@ def verdict(results: Results, target: str, names: Mapping[str, str]) -> str:
 def _table(results: Results, target: str, name: str) -> Table:
     table = Table(
         title=f"{name}: test accuracy on {results['n_test']} items",
+        box=SIMPLE_HEAD,
         caption=f"chance {results['chance']:.3f}, majority class {results['majority']:.3f}; "
         "± one standard error; differences with 95% paired bootstrap intervals",
     )
     for heading, justify in (
         ("method", "left"),
-        ("setting, chosen on dev", "left"),
+        ("chosen on dev", "left"),
         ("accuracy", "right"),
         ("against source-ft", "right"),
     ):
-        table.add_column(heading, justify=justify, no_wrap=heading != "method")  # type: ignore[arg-type]
+        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for row in results["rows"]:
         if row["target"] == target:
             table.add_row(

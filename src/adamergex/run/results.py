@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adamergex.score.statistics import paired_bootstrap
+from adamergex.select import Candidate, chosen
 
 __all__ = ["assembled"]
 
@@ -14,13 +15,15 @@ Record = Mapping[str, Any]
 
 def assembled(config: Mapping[str, Any], records: Mapping[str, Record]) -> dict[str, Any]:
     """The table, row by row, with the comparison with source-ft; the dev curves; the geometry."""
-    rows = [_row(entry, i, records) for i, entry in enumerate(config["rows"])]
+    rows: list[dict[str, Any]] = []
+    for i, entry in enumerate(config["rows"]):
+        rows.append(_choice(entry, rows) if "among" in entry else _row(entry, i, records))
     baselines = {r["target"]: r for r in rows if r["method"] == "source-ft"}
     oracles = {r["target"]: r for r in rows if r["method"] == "target-ft"}
-    for i, row in enumerate(rows):
+    for row in rows:
         base, oracle = baselines[row["target"]], oracles[row["target"]]
         if row is not base:
-            row["versus_source_ft"] = _difference(records, i, rows.index(base))
+            row["versus_source_ft"] = _difference(records, row["step"], base["step"])
         gap = oracle["accuracy"] - base["accuracy"]
         row["gap_closed"] = (row["accuracy"] - base["accuracy"]) / gap if gap > 0 else None
     first = records["test.0"]
@@ -48,10 +51,18 @@ def assembled(config: Mapping[str, Any], records: Mapping[str, Record]) -> dict[
 
 def _row(entry: Record, number: int, records: Mapping[str, Record]) -> dict[str, Any]:
     test, select = records[f"test.{number}"], records.get(f"select.{number}")
-    row = {**entry, **{k: test[k] for k in ("accuracy", "standard_error", "n")}}
+    row = {**entry, "step": number, **{k: test[k] for k in ("accuracy", "standard_error", "n")}}
     if select is not None:
         row |= {"setting": select["label"], "strength": select["strength"], "dev": select["dev"]}
     return row
+
+
+def _choice(entry: Record, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one of several rows with the best dev score, under the name of the row that asks."""
+    tried = [(rows[i], point) for i in entry["among"] for point in rows[i]["dev"]]
+    best, _ = tried[chosen([Candidate(p["strength"], p["accuracy"]) for _, p in tried])]
+    setting = f"{best['variant']}, {best['setting']}"
+    return {**best, "variant": entry["variant"], "setting": setting, "headline": True}
 
 
 def _difference(records: Mapping[str, Record], number: int, base: int) -> dict[str, float]:

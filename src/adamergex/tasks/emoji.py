@@ -45,7 +45,7 @@ LABELS = {
     "Objects": "Objects",
     "Symbols": "Symbols",
 }
-SPLITS = {"train": 400, "dev": 160, "test": 480, "reference": 400}
+SPLITS = {"train": 400, "dev": 120, "test": 400, "reference": 320}
 """Items in each split; `reference` is what reference tasks see, without labels."""
 
 _CHOICES = tuple(f" {label}" for label in LABELS.values())
