@@ -12,13 +12,24 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenize
 
 from adamergex.models import Backbone
 from adamergex.tasks import Example
+from tests.support.models import QUIET
 
-QUIET = (
-    # PEFT says so of every model whose base model it cannot look up on the Hub.
-    pytest.mark.filterwarnings("ignore:Could not find a config file:UserWarning:peft"),
-    # PEFT still asks transformers 5 for a name it renamed.
-    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
+QUIET_TRAINING = pytest.mark.filterwarnings(
+    *QUIET.args,
+    # SFTConfig turns it on by default, and older releases know it by this name only.
+    "ignore:.gradient_checkpointing. is deprecated:FutureWarning",
 )
+
+STRUCTURES: dict[str, dict[str, Any]] = {
+    "lora": {"type": "lora", "r": 4, "lora_alpha": 8, "target_modules": "all-linear"},
+    "ia3": {
+        "type": "ia3",
+        "target_modules": ["k_proj", "v_proj", "down_proj"],
+        "feedforward_modules": ["down_proj"],
+    },
+    "prefix": {"type": "prefix", "num_virtual_tokens": 3},
+}
+"""Adapter descriptions as a recipe has them."""
 
 ROWS = [
     Example("red apple =", " Food"),
@@ -94,7 +105,7 @@ def assert_untouched(backbone: Backbone, before: dict[str, torch.Tensor]) -> Non
     after = backbone.model.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], x) for name, x in before.items())
-    assert not any("lora" in type(m).__module__ for m in backbone.model.modules())
+    assert "forward" not in vars(backbone.model)
     assert not any("peft" in type(m).__module__ for m in backbone.model.modules())
     assert not any(p.requires_grad for p in backbone.model.parameters())
     assert not any(m.training for m in backbone.model.modules())
@@ -114,8 +125,9 @@ def completion_logits(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits over the whole vocabulary that foretell each token of the completion, and those tokens.
 
-    The row is run alone, unpacked and without a mask.
+    The row is run alone and unpacked.
     """
     ids, start = ids_of(backbone, row, end=end)
-    logits = (model or backbone.model)(input_ids=torch.tensor([ids])).logits[0].double()
+    with torch.no_grad():
+        logits = (model or backbone.model)(input_ids=torch.tensor([ids])).logits[0].double()
     return logits[start - 1 : -1], torch.tensor(ids[start:])

@@ -27,26 +27,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(error.format_message())
         return 2
     except click.ClickException as error:
-        where = (
-            f"{error.ctx.command_path} --help"
-            if isinstance(error, click.UsageError) and error.ctx
-            else ""
-        )
-        return _failed(error.format_message() + (f" (see {where})" if where else ""), 2)
+        context = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context else ""
+        return _failed(error.format_message() + hint, 2)
     except click.Abort:
         return _failed("interrupted", 130)
-    except AdamergexError as error:
-        if "--debug" in arguments:
-            raise
-        return _failed(str(error), error.exit_code)
     except BrokenPipeError:
         # The reader went away (a pager, head): leave nothing for the interpreter to flush into it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    except (AdamergexError, ModuleNotFoundError, OSError) as error:
         if "--debug" in arguments:
             raise
-        return _failed(f"{error.filename or 'input/output'}: {error.strerror or error}", 1)
+        return _failed(*_explained(error))
+
+
+def _explained(error: AdamergexError | ModuleNotFoundError | OSError) -> tuple[str, int]:
+    """What to tell the user of an error, and the exit code."""
+    if isinstance(error, AdamergexError):
+        return str(error), error.exit_code
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error.name} is not installed: pip install 'adamergex[demo]'", 1
+    return f"{error.filename or 'input/output'}: {error.strerror or error}", 1
 
 
 def _failed(message: str, code: int) -> int:

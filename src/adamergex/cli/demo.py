@@ -47,9 +47,7 @@ def run_demo(output: Path, targets: tuple[str, ...], workers: int | None) -> dic
     write_page(output / "report.html", results, LANGUAGES)
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = (
-            120  # of a file or pipe the width is not known; narrow tables are hard to read
-        )
+        console.width = 120  # a file has no width, and 80 columns would break every line
     print_table(results, LANGUAGES, console)
     console.print(f"{time.perf_counter() - start:.0f} s; {output / 'report.html'}", soft_wrap=True)
     return results

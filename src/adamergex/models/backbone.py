@@ -15,11 +15,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adamergex.checkpoint import Checkpoint, LoraConfig, model_module, open_checkpoint
+from adamergex.errors import InputError
 from adamergex.merging import update
 from adamergex.models.builtin import BUILTIN, prepared
 from adamergex.tasks import Example
 
-__all__ = ["Backbone", "Tokens", "backbone", "packed"]
+__all__ = ["Backbone", "Tokens", "backbone", "decoder_of", "packed"]
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,8 @@ class Backbone:
 
         No row attends to another and nothing is padded.
         """
-        ids, positions = packed(rows)
-        # The layers below the output head; with an adapter on, PEFT has put it inside them.
-        base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-        body = base.get_decoder()
+        ids, positions = (x.to(self.model.device) for x in packed(rows))
+        body = decoder_of(model)
         return body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0]
 
     @contextmanager
@@ -84,6 +83,22 @@ class Backbone:
             wrapped.unload()
 
 
+def decoder_of(model: Any) -> Any:
+    """The layers below the output head; with an adapter on, PEFT has put it inside them.
+
+    Raises:
+        InputError: The adapter is a prefix, which PEFT adds outside the layers: run without its
+            wrapper they would leave it out.
+    """
+    if isinstance(model, PeftModel):
+        config: Any = model.active_peft_config
+        if config.is_prompt_learning:
+            found = str(config.peft_type.value)
+            raise InputError("adapter", "peft_type", found=found, needed="LORA or IA3, to be run")
+        model = model.get_base_model()
+    return model.get_decoder()
+
+
 def _weight_changes(model: Any, checkpoint: Checkpoint) -> list[tuple[Tensor, Tensor]] | None:
     """Each weight that a LoRA adapter changes, with its change; None where that is not all it does.
 
@@ -101,7 +116,8 @@ def _weight_changes(model: Any, checkpoint: Checkpoint) -> list[tuple[Tensor, Te
         if not isinstance(module, torch.nn.Linear):
             return None
         product = update(checkpoint, name)
-        changes.append((module.weight, torch.from_numpy(product.b) @ torch.from_numpy(product.a)))
+        b, a = (torch.from_numpy(x).to(module.weight) for x in (product.b, product.a))
+        changes.append((module.weight, b @ a))
     return changes
 
 
@@ -132,7 +148,8 @@ def packed(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
 def backbone(name: str) -> Backbone:
     """The backbone of that name: a Hub id, a folder, or `builtin:gemma-3-270m`."""
     source = str(prepared()) if name == BUILTIN else name
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     model.eval()
     model.requires_grad_(False)
     return Backbone(model, AutoTokenizer.from_pretrained(source))

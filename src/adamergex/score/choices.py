@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamergex.models import Backbone
+from adamergex.models import Backbone, Tokens
 from adamergex.tasks import Example, Item
 
 __all__ = ["predictions", "scores"]
 
 _BATCH_TOKENS = 1024
+
+Rows = dict[int, list[Tokens]]
+Scores = dict[int, list[float]]
 
 
 def predictions(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[int]:
@@ -37,35 +40,42 @@ def scores(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[list[f
         [backbone.tokens(Example(item.prompt, choice), end=False) for choice in item.choices]
         for item in items
     ]
-    single = {
-        i for i, row in enumerate(tokens) if all(len(t.ids) == t.prompt_length + 1 for t in row)
-    }
-    found: list[list[float]] = [[0.0] * len(row) for row in tokens]
+    by_length: tuple[Rows, Rows] = ({}, {})
+    for i, row in enumerate(tokens):
+        by_length[any(len(t.ids) > t.prompt_length + 1 for t in row)][i] = row
+    short, long = by_length
+    found = _score_short(backbone, model, short) | _score_long(backbone, model, long)
+    return [found[i] for i in range(len(items))]
+
+
+def _score_short(backbone: Backbone, model: Any, rows: Rows) -> Scores:
+    """Items whose choices are one token each: the logits after the prompt."""
+    found: Scores = {}
     head = backbone.model.get_output_embeddings().weight
-    for batch in _batches([(i, tokens[i][0].ids[:-1]) for i in single]):
+    for batch in _batches([(i, row[0].ids[:-1]) for i, row in rows.items()]):
         hidden = backbone.hidden(model, [ids for _, ids in batch])
         last = torch.tensor([len(ids) for _, ids in batch]).cumsum(0) - 1
         for (i, _), state in zip(batch, hidden[last], strict=True):
-            answers = [t.ids[-1] for t in tokens[i]]
-            found[i] = (head[answers] @ state).tolist()
-    longer = [
-        ((i, k), t.ids)
-        for i, row in enumerate(tokens)
-        if i not in single
-        for k, t in enumerate(row)
-    ]
-    for batch in _batches(longer):
-        states = backbone.hidden(model, [ids for _, ids in batch]).split(
-            [len(ids) for _, ids in batch]
-        )
-        for ((i, k), ids), state in zip(batch, states, strict=True):
-            found[i][k] = _log_likelihood(state, ids, tokens[i][k].prompt_length, head)
+            found[i] = (head[[t.ids[-1] for t in rows[i]]] @ state).tolist()
+    return found
+
+
+def _score_long(backbone: Backbone, model: Any, rows: Rows) -> Scores:
+    """All other items: every choice with its prompt, choice after choice."""
+    found: Scores = {i: [] for i in rows}
+    head = backbone.model.get_output_embeddings().weight
+    for batch in _batches([((i, t), t.ids) for i, row in rows.items() for t in row]):
+        lengths = [len(ids) for _, ids in batch]
+        states = backbone.hidden(model, [ids for _, ids in batch]).split(lengths)
+        for ((i, t), ids), state in zip(batch, states, strict=True):
+            found[i].append(_log_likelihood(state, ids, t.prompt_length, head))
     return found
 
 
 def _log_likelihood(states: Tensor, ids: list[int], prompt: int, head: Tensor) -> float:
     logs = (states[prompt - 1 : -1] @ head.T).float().log_softmax(-1)
-    return float(logs.gather(1, torch.tensor(ids[prompt:])[:, None]).sum())
+    answer = torch.tensor(ids[prompt:], device=logs.device)
+    return float(logs.gather(1, answer[:, None]).sum())
 
 
 def _batches(rows: list[tuple[Any, list[int]]]) -> list[list[tuple[Any, list[int]]]]:

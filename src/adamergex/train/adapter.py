@@ -46,7 +46,7 @@ def initialised(backbone: Backbone, adapter: Mapping[str, Any], seed: int) -> tu
     for name, value in sorted(model.named_parameters()):
         if value.requires_grad:
             digest.update(name.encode())
-            digest.update(value.detach().numpy().tobytes())
+            digest.update(value.detach().cpu().numpy().tobytes())
     return model, digest.hexdigest()
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 from trl.trainer.sft_trainer import SFTTrainer
 
+from adamergex.models import decoder_of
+
 __all__ = ["AdapterTrainer"]
 
 
@@ -45,15 +47,15 @@ class AdapterTrainer(SFTTrainer):
         return loss
 
     def _restricted_loss(self, model: Any, inputs: dict[str, Any], count: Any) -> Tensor:
-        base = self.accelerator.unwrap_model(model).get_base_model()
-        hidden = base.get_decoder()(
+        model = self.accelerator.unwrap_model(model)
+        hidden = decoder_of(model)(
             input_ids=inputs["input_ids"], position_ids=inputs["position_ids"], use_cache=False
         ).last_hidden_state
         labels = inputs["labels"][:, 1:]
         wanted = labels != -100
         assert self._vocabulary is not None
         vocabulary = self._vocabulary.to(labels.device)
-        logits = hidden[:, :-1][wanted] @ base.get_output_embeddings().weight[vocabulary].T
+        logits = hidden[:, :-1][wanted] @ model.get_output_embeddings().weight[vocabulary].T
         # The vocabulary is sorted and holds every label, so this finds each label's place in it.
         places = torch.searchsorted(vocabulary, labels[wanted])
         total = functional.cross_entropy(logits.float(), places, reduction="sum")

@@ -1,0 +1,109 @@
+"""Choices scored packed, against each prompt and choice run alone over the whole vocabulary.
+
+Log-likelihoods are sums of up to ten terms of size 1 to 10 in float32: they agree to about 1e-5.
+"""
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel, get_peft_model
+
+from adamergex.score import choices, predictions, scores
+from adamergex.tasks import Example, Item
+from adamergex.train import adapter_config
+from tests.support.backbones import QUIET_TRAINING, ROWS, STRUCTURES, completion_logits
+from tests.support.models import randomised
+
+pytestmark = QUIET_TRAINING
+
+TOLERANCE = 5e-5
+SINGLE = ("A", "B", "C", "D", "E", "F")
+LONGER = (" Food", " Emotion and joy", " the race", " Symbols")
+MIXED = ("A", " Travel in the train", "Z")
+
+
+def made(choices, prompts=tuple(row.prompt for row in ROWS)):
+    return [Item(str(i), prompt, choices, gold=0) for i, prompt in enumerate(prompts)]
+
+
+def alone(backbone, item, model=None):
+    """The log-likelihood of each choice, from one forward pass for each."""
+    found = []
+    for choice in item.choices:
+        row = Example(item.prompt, choice)
+        logits, wanted = completion_logits(backbone, row, model=model, end=False)
+        found.append(float(logits.log_softmax(-1)[range(len(wanted)), wanted].sum()))
+    return np.array(found)
+
+
+def relative(row):
+    """Differences from the first choice: what a choice is made by."""
+    return np.asarray(row) - row[0]
+
+
+def longest(backbone, answers):
+    tok = backbone.tokenizer
+    return max(len(tok.encode(answer, add_special_tokens=False)) for answer in answers)
+
+
+@pytest.mark.parametrize("answers", [LONGER, MIXED])
+def test_choices_of_several_tokens(tiny, answers):
+    assert longest(tiny, answers) > 1
+    for item, found in zip(made(answers), scores(tiny, tiny.model, made(answers)), strict=True):
+        np.testing.assert_allclose(found, alone(tiny, item), rtol=0, atol=TOLERANCE)
+
+
+def test_choices_of_one_token(tiny):
+    assert longest(tiny, SINGLE) == 1
+    for item, found in zip(made(SINGLE), scores(tiny, tiny.model, made(SINGLE)), strict=True):
+        wanted = relative(alone(tiny, item))
+        np.testing.assert_allclose(relative(found), wanted, rtol=0, atol=TOLERANCE)
+        assert np.abs(wanted).max() > 0.1
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_with_an_adapter(tiny, tiny_folder, tmp_path, structure):
+    """Every structure reaches the score: a prefix too, which is no part of the layers."""
+    from transformers import AutoModelForCausalLM
+
+    fresh = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+    adapted = randomised(get_peft_model(fresh, adapter_config(STRUCTURES[structure])), seed=2)
+    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    reference = PeftModel.from_pretrained(fresh, tmp_path / "adapter").eval()
+    items = made(SINGLE) + made(LONGER)
+    with tiny.adapted(tmp_path / "adapter") as model:
+        found = scores(tiny, model, items)
+    for item, row in zip(items, found, strict=True):
+        wanted = relative(alone(tiny, item, reference))
+        np.testing.assert_allclose(relative(row), wanted, rtol=0, atol=TOLERANCE)
+        assert np.abs(wanted - relative(alone(tiny, item))).max() > 1e-2
+
+
+@pytest.mark.parametrize("size", [1, 30, 100_000])
+def test_how_items_are_batched_changes_nothing(tiny, monkeypatch, size):
+    items = [item for pair in zip(made(SINGLE), made(MIXED), strict=True) for item in pair]
+    usual = scores(tiny, tiny.model, items)
+    monkeypatch.setattr(choices, "_BATCH_TOKENS", size)
+    for found, wanted in zip(scores(tiny, tiny.model, items), usual, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCE)
+
+
+def test_the_likeliest_choice_is_predicted(tiny):
+    items = made(SINGLE) + made(LONGER)
+    wanted = [int(alone(tiny, item).argmax()) for item in items]
+    assert predictions(tiny, tiny.model, items) == wanted
+    assert len(set(wanted)) > 1
+
+
+def test_the_first_of_equal_choices_is_predicted(tiny):
+    (best,) = predictions(tiny, tiny.model, made(SINGLE, ("red apple =",)))
+    other = SINGLE[best - 1]
+    for answers, wanted in (
+        ((SINGLE[best], SINGLE[best]), 0),
+        ((other, SINGLE[best], other, SINGLE[best]), 1),
+    ):
+        assert predictions(tiny, tiny.model, made(answers, ("red apple =",))) == [wanted]
+
+
+def test_no_items_give_no_scores(tiny):
+    assert scores(tiny, tiny.model, []) == []
