@@ -15,7 +15,6 @@ from adamergex.checkpoint import (
     numpy_dtype,
     open_checkpoint,
 )
-from adamergex.errors import InputError
 from adamergex.merging import lora, simple
 from adamergex.merging.options import Ia3Rule, MergeOptions, Space
 from adamergex.merging.saving import Outcome, save_adapter
@@ -41,12 +40,7 @@ class Merged:
     """
 
     def __init__(self, three: Three, options: MergeOptions) -> None:
-        fits = {"LORA": ("space", "rank"), "IA3": ("ia3",)}.get(three.task.config.peft_type, ())
-        for field in ("space", "rank", "ia3"):
-            chosen, default = getattr(options, field), getattr(MergeOptions(), field)
-            if field not in fits and chosen != default:
-                needed = f"{default}, for {three.task.config.peft_type}"
-                raise InputError(field, found=chosen, needed=needed)
+        options.check_fit(three.task.config.peft_type)
         self.three = three
         self.options = options
         self.outline = _OUTLINES[three.task.config.peft_type](three, options)

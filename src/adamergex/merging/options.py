@@ -55,3 +55,11 @@ class MergeOptions:
             raise InputError(
                 "rank", found=rank, needed="exact: factor space keeps the inputs' rank"
             )
+
+    def check_fit(self, structure: str) -> None:
+        """Raises InputError where an option is set that this structure has no use for."""
+        fit = {"LORA": ("space", "rank"), "IA3": ("ia3",)}.get(structure, ())
+        for field in ("space", "rank", "ia3"):
+            chosen, default = getattr(self, field), getattr(MergeOptions(), field)
+            if field not in fit and chosen != default:
+                raise InputError(field, found=chosen, needed=f"{default}, for {structure}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 __all__ = ["curve_figure", "geometry_figure"]
 
@@ -71,6 +72,7 @@ def geometry_figure(geometry: Mapping[str, Mapping[str, Any]]) -> str:
                 layers = [p for p in relations[relation]["by_layer"] if p["layer"] >= 0]
                 x = [point["layer"] for point in layers]
                 axes.plot(x, [p[value] for p in layers], "o-", ms=3, color=colour, label=label)
+        lower.xaxis.set_major_locator(MaxNLocator(integer=True))
         upper.set_ylabel("cosine(Rt, Rs)")
         lower.set_ylabel("|Rt - Rs| / |T|")
         lower.set_xlabel("layer")

@@ -85,6 +85,11 @@ def train_adapter(
     """
     model, digest = initialised(backbone, adapter, seed)
     tokens = [backbone.tokens(row, end=True) for row in rows]
+    if vocabulary is not None:
+        outside = {i for t in tokens for i in t.ids[t.prompt_length :]}.difference(vocabulary)
+        if outside:
+            found = f"without {sorted(outside)[:5]}"
+            raise InputError("vocabulary", found=found, needed="every token of a completion")
     data = Dataset.from_list(
         [
             {"input_ids": t.ids, "labels": [-100] * t.prompt_length + t.ids[t.prompt_length :]}
