@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -101,15 +103,22 @@ def _default_workers() -> int:
 
 
 def _start_worker(threads: int) -> None:
-    """Sets a new process up: its threads, and nothing on the terminal but errors."""
+    """Sets a new process up: its threads, nothing on the terminal but errors, its end."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # Spawned workers read these when torch loads its thread pools.
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    import warnings
-
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", UserWarning)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone: killed, nobody waits for it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _perform(step: Step, folder: Path) -> None:
