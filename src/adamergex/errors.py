@@ -6,7 +6,9 @@ value that was found and the value that was needed.
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
+from typing import Any
 
 __all__ = ["AdamergexError", "InputError"]
 
@@ -36,6 +38,11 @@ class InputError(AdamergexError):
         self.needed = needed
         where = ": ".join(_one_line(part) for part in subject)
         super().__init__(f"{where}: found {_one_line(found)}; needed {_one_line(needed)}")
+
+    def __reduce__(self) -> Any:
+        # A worker process hands its error on pickled; the default forgets keyword arguments.
+        made = partial(type(self), found=_one_line(self.found), needed=_one_line(self.needed))
+        return made, tuple(_one_line(part) for part in self.subject)
 
 
 def _one_line(value: object) -> str:

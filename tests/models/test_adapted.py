@@ -33,8 +33,7 @@ PLAIN_LORA = {
 }
 OTHERS = {
     "dora": lora(use_dora=True),
-    "lora with biases": lora(lora_bias=True),
-    "lora on embeddings": lora(target_modules=["embed_tokens", "q_proj"]),
+    "lora beside other weights": lora(modules_to_save=["input_layernorm"]),
     "ia3": peft.IA3Config(
         task_type="CAUSAL_LM",
         target_modules=["k_proj", "down_proj"],
@@ -124,13 +123,13 @@ def test_without_an_adapter_it_is_the_base(tiny):
     assert largest_difference(by_rows(tiny, tiny.model), alone(tiny, tiny.model)) < 1e-4
 
 
+@pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings=True.:UserWarning:peft")
 def test_an_adapter_on_the_output_layer_is_refused(tiny, fresh, tmp_path):
     """Training and scoring take the output layer for the base's own, which it then is not."""
     config = lora(target_modules=["q_proj", "lm_head"])
-    with pytest.warns(UserWarning, match="tie"):
-        model = randomised(peft.get_peft_model(fresh, config), seed=1)
-        model.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    model = randomised(peft.get_peft_model(fresh, config), seed=1)
+    model.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
     before = state(tiny)
-    with pytest.raises(InputError, match="lm_head"), tiny.adapted(tmp_path / "adapter"):
+    with pytest.raises(InputError, match="output layer"), tiny.adapted(tmp_path / "adapter"):
         pass
     assert_untouched(tiny, before)

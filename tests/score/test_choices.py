@@ -5,8 +5,8 @@ Log-likelihoods are sums of up to ten terms of size 1 to 10 in float32: they agr
 
 import numpy as np
 import pytest
-import torch
 from peft import PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from adamergex.score import choices, predictions, scores
 from adamergex.tasks import Example, Item
@@ -64,12 +64,10 @@ def test_choices_of_one_token(tiny):
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_with_an_adapter(tiny, tiny_folder, tmp_path, structure):
     """Every structure reaches the score: a prefix too, which is no part of the layers."""
-    from transformers import AutoModelForCausalLM
-
-    fresh = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+    fresh, again = (AutoModelForCausalLM.from_pretrained(tiny_folder) for _ in range(2))
     adapted = randomised(get_peft_model(fresh, adapter_config(STRUCTURES[structure])), seed=2)
     adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
-    reference = PeftModel.from_pretrained(fresh, tmp_path / "adapter").eval()
+    reference = PeftModel.from_pretrained(again, tmp_path / "adapter").eval()
     items = made(SINGLE) + made(LONGER)
     with tiny.adapted(tmp_path / "adapter") as model:
         found = scores(tiny, model, items)

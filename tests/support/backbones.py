@@ -123,7 +123,7 @@ def ids_of(backbone: Backbone, row: Example, *, end: bool = True) -> tuple[list[
 def completion_logits(
     backbone: Backbone, row: Example, *, model: Any = None, end: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits over the whole vocabulary that foretell each token of the completion, and those tokens.
+    """Logits over the whole vocabulary before each token of the completion, and those tokens.
 
     The row is run alone and unpacked.
     """

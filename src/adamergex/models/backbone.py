@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -20,7 +22,7 @@ from adamergex.merging import update
 from adamergex.models.builtin import BUILTIN, prepared
 from adamergex.tasks import Example
 
-__all__ = ["Backbone", "Tokens", "backbone", "decoder_of", "packed"]
+__all__ = ["Backbone", "Tokens", "backbone", "decoder_of", "packed", "prefixed"]
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,13 @@ class Backbone:
         return Tokens([*prompt, *completion, *([tok.eos_token_id] if end else [])], len(prompt))
 
     def hidden(self, model: Any, rows: list[list[int]]) -> Tensor:
-        """The last hidden states of rows packed one after another: (tokens in all, width).
+        """The last hidden states of rows one after another: (tokens in all, width).
 
-        No row attends to another and nothing is padded.
+        No row attends to another.
         """
+        if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+            ids, mask = (x.to(self.model.device) for x in padded(rows))
+            return prefixed(model, ids, mask)[mask.bool()]
         ids, positions = (x.to(self.model.device) for x in packed(rows))
         body = decoder_of(model)
         return body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0]
@@ -78,9 +83,26 @@ class Backbone:
         wrapped = PeftModel.from_pretrained(self.model, str(adapter))
         wrapped.eval()
         try:
+            self.check_head(wrapped)
             yield wrapped
         finally:
+            self.restored(wrapped)
+
+    def check_head(self, wrapped: Any) -> None:
+        """Raises InputError for an adapter on the output layer, which is run without it here."""
+        head = wrapped.get_base_model().get_output_embeddings()
+        if isinstance(head, BaseTunerLayer | AuxiliaryTrainingWrapper):
+            self.restored(wrapped)
+            raise InputError("adapter", found="the output layer", needed="layers below it only")
+
+    def restored(self, wrapped: Any) -> None:
+        """Takes an adapter off again, and whatever training put on the model with it."""
+        if not wrapped.active_peft_config.is_prompt_learning:  # those leave the base as it is
             wrapped.unload()
+        # TRL puts a forward of its own on the instance, one around the other at each training.
+        vars(self.model).pop("forward", None)
+        self.model.requires_grad_(False)
+        self.model.eval()
 
 
 def decoder_of(model: Any) -> Any:
@@ -113,7 +135,7 @@ def _weight_changes(model: Any, checkpoint: Checkpoint) -> list[tuple[Tensor, Te
     changes: list[tuple[Tensor, Tensor]] = []
     for name in checkpoint.layout.modules:
         module = model.get_submodule(model_module(name))
-        if not isinstance(module, torch.nn.Linear):
+        if not isinstance(module, torch.nn.Linear) or module is model.get_output_embeddings():
             return None
         product = update(checkpoint, name)
         b, a = (torch.from_numpy(x).to(module.weight) for x in (product.b, product.a))
@@ -142,6 +164,33 @@ def packed(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     ids = torch.tensor([[token for row in rows for token in row]])
     positions = torch.cat([torch.arange(len(row)) for row in rows])[None]
     return ids, positions
+
+
+def padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask of rows filled up on the right, each (rows, longest)."""
+    longest = max(len(row) for row in rows)
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    return ids, mask
+
+
+def prefixed(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """The last hidden states with prefix tuning: (rows, longest, width).
+
+    A prefix is a cache that stands before each row, so rows cannot be packed into one.
+    """
+    tokens = model.active_peft_config.num_virtual_tokens
+    before = torch.ones(len(ids), tokens, dtype=mask.dtype, device=mask.device)
+    return (
+        model.get_base_model()
+        .get_decoder()(
+            input_ids=ids,
+            attention_mask=torch.cat([before, mask], dim=1),
+            past_key_values=model.get_prompt(len(ids)),
+            use_cache=False,
+        )
+        .last_hidden_state
+    )
 
 
 @lru_cache(maxsize=1)

@@ -82,7 +82,8 @@ def geometry_figure(geometry: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _svg(figure: Figure, title: str) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
     # The page's style sets the size: the picture fills its column and keeps its shape.

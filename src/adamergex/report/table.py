@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 __all__ = ["difference_text", "print_table", "score_text", "verdict"]
@@ -20,7 +21,7 @@ def print_table(results: Results, names: Mapping[str, str], console: Console | N
     console = console or Console(highlight=False)
     for target in results["targets"]:
         console.print(_table(results, target, names.get(target, target)))
-        console.print(verdict(results, target, names), soft_wrap=True)
+        console.print(verdict(results, target, names), soft_wrap=True, markup=False)
         console.print()
 
 
@@ -58,7 +59,7 @@ def verdict(results: Results, target: str, names: Mapping[str, str]) -> str:
 
 def _table(results: Results, target: str, name: str) -> Table:
     table = Table(
-        title=f"{name}: test accuracy on {results['n_test']} items",
+        title=f"{escape(name)}: test accuracy on {results['n_test']} items",
         box=SIMPLE_HEAD,
         caption=f"chance {results['chance']:.3f}, majority class {results['majority']:.3f}; "
         "± one standard error; differences with 95% paired bootstrap intervals",
@@ -73,10 +74,10 @@ def _table(results: Results, target: str, name: str) -> Table:
     for row in results["rows"]:
         if row["target"] == target:
             table.add_row(
-                _name(row),
-                row.get("setting", ""),
+                escape(_name(row)),
+                escape(row.get("setting", "")),
                 score_text(row),
-                difference_text(row).replace("[", r"\["),
+                escape(difference_text(row)),
             )
     return table
 

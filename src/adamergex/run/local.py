@@ -85,7 +85,8 @@ def _drain(
                 future.result()
                 on_event(Event(step, "finished"))
     except BrokenProcessPool:
-        labels = ", ".join(step.label for step in running.values()) or step.label
+        # One of them died, and all of their results are lost.
+        labels = ", ".join(s.label for s in (step, *running.values()))
         raise AdamergexError(f"a worker process died at: {labels} (out of memory?)") from None
     finally:
         for future in running:

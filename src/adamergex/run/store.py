@@ -51,7 +51,9 @@ class Store:
             text = json.dumps({**identity, **record}, indent=1, allow_nan=False)
             (stage / RECORD_FILE).write_text(text, encoding="utf-8")
             stage.chmod(0o755)  # mkdtemp makes it private
-            stage.rename(self.path(step))
+            if not self.finished(step):  # then what stands there, if anything, is no result
+                shutil.rmtree(self.path(step), ignore_errors=True)
+                stage.rename(self.path(step))
         finally:
             shutil.rmtree(stage, ignore_errors=True)
 

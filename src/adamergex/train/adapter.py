@@ -42,6 +42,7 @@ def initialised(backbone: Backbone, adapter: Mapping[str, Any], seed: int) -> tu
     """
     set_seed(seed)
     model = get_peft_model(backbone.model, adapter_config(adapter))
+    backbone.check_head(model)
     digest = hashlib.sha256()
     for name, value in sorted(model.named_parameters()):
         if value.requires_grad:
@@ -80,53 +81,65 @@ def train_adapter(
         seed: Of the initialisation and of the order of the rows.
         vocabulary: See AdapterTrainer.
 
+    Raises:
+        InputError: The adapter's type is unknown, it would change the output layer, or the
+            vocabulary does not fit the rows.
+
     Returns:
         rows, tokens (of one epoch), steps, seconds, the loss of each step, init_sha256.
     """
-    model, digest = initialised(backbone, adapter, seed)
     tokens = [backbone.tokens(row, end=True) for row in rows]
     if vocabulary is not None:
-        outside = {i for t in tokens for i in t.ids[t.prompt_length :]}.difference(vocabulary)
-        if outside:
-            found = f"without {sorted(outside)[:5]}"
-            raise InputError("vocabulary", found=found, needed="every token of a completion")
+        _check_vocabulary(vocabulary, vocabulary_of(backbone, rows))
+    model, digest = initialised(backbone, adapter, seed)
     data = Dataset.from_list(
         [
             {"input_ids": t.ids, "labels": [-100] * t.prompt_length + t.ids[t.prompt_length :]}
             for t in tokens
         ]
     )
+    # A prefix is a cache, and rows packed into one sequence cannot each have a cache of their own.
+    packing = not model.active_peft_config.is_prompt_learning
     start = time.perf_counter()
-    with TemporaryDirectory() as scratch:
-        trainer = AdapterTrainer(
-            model=model,
-            args=_arguments(scratch, training, seed),
-            train_dataset=data,
-            processing_class=backbone.tokenizer,
-            vocabulary=vocabulary,
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    seconds = time.perf_counter() - start
-    model.save_pretrained(output)
-    model.unload()
-    backbone.model.requires_grad_(False)
-    backbone.model.eval()
+    try:
+        with TemporaryDirectory() as scratch:
+            trainer = AdapterTrainer(
+                model=model,
+                args=_arguments(scratch, training, seed, packing),
+                train_dataset=data,
+                processing_class=backbone.tokenizer,
+                vocabulary=vocabulary,
+            )
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
+        seconds = time.perf_counter() - start
+        model.save_pretrained(output)
+    finally:
+        backbone.restored(model)
     return {
         "rows": len(rows),
         "tokens": sum(len(t.ids) for t in tokens),
-        "steps": len(trainer.losses),
+        "steps": trainer.state.global_step,
         "seconds": seconds,
         "losses": trainer.losses,
         "init_sha256": digest,
     }
 
 
-def _arguments(scratch: str, training: Mapping[str, Any], seed: int) -> SFTConfig:
+def _check_vocabulary(vocabulary: list[int], labels: list[int]) -> None:
+    """A label outside it, or out of order, would be trained as another token without a word."""
+    if vocabulary != sorted(set(vocabulary)):
+        raise InputError("vocabulary", found="token ids out of order", needed="sorted, each once")
+    missing = sorted(set(labels) - set(vocabulary))
+    if missing:
+        raise InputError("vocabulary", found=f"none of {missing}", needed="every token of a label")
+
+
+def _arguments(scratch: str, training: Mapping[str, Any], seed: int, packing: bool) -> SFTConfig:
     return SFTConfig(
         output_dir=scratch,
         seed=seed,
-        padding_free=True,
+        padding_free=packing,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         # The adapter is small and the base resident: nothing here is worth recomputing or saving.

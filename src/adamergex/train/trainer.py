@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from trl.trainer.sft_trainer import SFTTrainer
 
-from adamergex.models import decoder_of
+from adamergex.models import decoder_of, prefixed
 
 __all__ = ["AdapterTrainer"]
 
@@ -24,12 +24,13 @@ class AdapterTrainer(SFTTrainer):
 
     Args:
         vocabulary: Token ids, sorted; they must include every label.
-        args: As SFTTrainer takes them, with `padding_free` set.
+        args: As SFTTrainer takes them, with `padding_free` set but for a prefix.
     """
 
     def __init__(self, *args: Any, vocabulary: list[int] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.losses: list[float] = []
+        self._part_of_step = 0.0
         self._vocabulary = None if vocabulary is None else torch.tensor(vocabulary)
 
     def compute_loss(  # noqa: D102 - see SFTTrainer
@@ -43,14 +44,20 @@ class AdapterTrainer(SFTTrainer):
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         else:
             loss = self._restricted_loss(model, inputs, num_items_in_batch)
-        self.losses.append(float(loss[0] if return_outputs else loss))
+        self._part_of_step += float((loss[0] if return_outputs else loss).detach())
+        if self.accelerator.sync_gradients:  # else more batches of this step are to come
+            self.losses.append(self._part_of_step)
+            self._part_of_step = 0.0
         return loss
 
     def _restricted_loss(self, model: Any, inputs: dict[str, Any], count: Any) -> Tensor:
         model = self.accelerator.unwrap_model(model)
-        hidden = decoder_of(model)(
-            input_ids=inputs["input_ids"], position_ids=inputs["position_ids"], use_cache=False
-        ).last_hidden_state
+        if model.active_peft_config.is_prompt_learning:
+            hidden = prefixed(model, inputs["input_ids"], inputs["attention_mask"])
+        else:
+            hidden = decoder_of(model)(
+                input_ids=inputs["input_ids"], position_ids=inputs["position_ids"], use_cache=False
+            ).last_hidden_state
         labels = inputs["labels"][:, 1:]
         wanted = labels != -100
         assert self._vocabulary is not None

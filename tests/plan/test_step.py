@@ -1,0 +1,119 @@
+"""Identity: what a step is known by, and what not."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adamergex.step import SCHEMA, Step, in_order
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+scalars = scalars.filter(lambda x: x not in (float("inf"), float("-inf")))
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+configs = st.dictionaries(st.text(max_size=6), values, max_size=4)
+
+
+@given(configs)
+def test_the_fingerprint_is_the_digest_of_canonical_json(config):
+    first = Step("first", {})
+    identity = {
+        "schema": SCHEMA,
+        "kind": "merge",
+        "version": 2,
+        "config": config,
+        "inputs": {"task": first.fingerprint},
+    }
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    wanted = hashlib.sha256(text.encode()).hexdigest()
+    assert Step("merge", config, {"task": first}, version=2).fingerprint == wanted
+
+
+@given(configs)
+def test_the_order_of_keys_and_the_label_are_not_part_of_it(config):
+    turned = dict(reversed(config.items()))
+    one, other = Step("k", config, label="one"), Step("k", turned, label="two")
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one.folder == other.folder
+
+
+@given(configs, configs)
+def test_other_configs_are_other_steps(one, other):
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (Step("k", one) == Step("k", other)) == same
+
+
+def test_everything_else_is_part_of_it():
+    first, second = Step("a", {"x": 1}), Step("a", {"x": 2})
+    steps = [
+        Step("k", {}, {"task": first}),
+        Step("l", {}, {"task": first}),
+        Step("k", {}, {"task": first}, version=2),
+        Step("k", {}, {"task": second}),
+        Step("k", {}, {"reference": first}),
+        Step("k", {}, {"task": first, "reference": first}),
+    ]
+    assert len(set(steps)) == len(steps)
+
+
+def test_what_an_input_takes_is_part_of_it():
+    deep = [Step("c", {}, {"i": Step("b", {}, {"i": Step("a", {"x": x})})}) for x in (1, 2)]
+    assert deep[0] != deep[1]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{1, 2}, frozenset(), b"x", Path("/data"), np.float32(0.5), np.int64(1), np.zeros(2), object()],
+    ids=repr,
+)
+def test_what_is_not_json_is_refused(value):
+    with pytest.raises(TypeError):
+        _ = Step("k", {"deep": [{"x": value}]}).fingerprint
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_json_has_not_are_refused(value):
+    with pytest.raises((TypeError, ValueError)):
+        _ = Step("k", {"x": value}).fingerprint
+
+
+def test_the_folder_has_a_plain_name():
+    step = Step("merge", {"space": "../../etc"}, label="merge <t=1>")
+    assert step.folder == f"merge-{step.fingerprint[:20]}"
+
+
+@st.composite
+def graphs(draw):
+    """Steps of which each may take any earlier ones, some of them twice under other roles."""
+    steps = []
+    for i in range(draw(st.integers(1, 8))):
+        taken = draw(st.lists(st.sampled_from(steps), max_size=4)) if steps else []
+        # Few configs: equal steps are made twice, as separate objects.
+        config = {"x": draw(st.integers(0, 2))}
+        steps.append(Step("k", config, {str(j): s for j, s in enumerate(taken)}, label=str(i)))
+    return steps
+
+
+@given(graphs())
+def test_inputs_come_first_and_each_step_once(steps):
+    wanted = steps[-2:]
+    ordered = in_order(wanted)
+    assert len(set(ordered)) == len(ordered)
+    assert set(wanted) <= set(ordered)
+    for i, step in enumerate(ordered):
+        assert set(step.inputs.values()) <= set(ordered[:i])
+
+    def ancestors(step):
+        return {step}.union(*(ancestors(needed) for needed in step.inputs.values()))
+
+    assert set(ordered) == set().union(*(ancestors(step) for step in wanted))

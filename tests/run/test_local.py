@@ -1,0 +1,172 @@
+"""A plan executed in several processes: what is done, what is used again, what an error leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+from multiprocessing import active_children
+
+import numpy as np
+import pytest
+
+from adamergex.errors import AdamergexError, InputError
+from adamergex.run import Store, execute
+from adamergex.step import Step, in_order
+from tests.support.folders import dense_updates, write_lora
+
+ADAPTERS = {
+    name: Step("train", {"made by": "this test", "name": name}, label=f"train {name}")
+    for name in ("task", "reference_target", "reference_source", "oracle")
+}
+DEV = {"0": 0.5, "0.5": 0.625}
+
+
+def inputs(*names):
+    return {name: ADAPTERS[name] for name in names}
+
+
+THREE = inputs("task", "reference_target", "reference_source")
+MERGED = Step("merge", {"scale": 0.5, "space": "weight"}, THREE, label="merge t=0.5")
+SCORES = {t: Step("score", {"dev at t": t}, label=f"dev {t}") for t in DEV}
+CHOICE = Step(
+    "select",
+    {"strengths": [0.0, 0.5], "labels": ["t=0", "t=0.5"]},
+    {
+        "adapter.0": ADAPTERS["task"],
+        "adapter.1": MERGED,
+        "dev.0": SCORES["0"],
+        "dev.1": SCORES["0.5"],
+    },
+    label="choose",
+)
+# Takes the choice, and the results of three other kinds, so that several can run at once.
+LAST = Step(
+    "geometry",
+    {},
+    {
+        "task": CHOICE,
+        "reference_target": Step("add", {"scale": 0.5}, inputs("task", "reference_target")),
+        "reference_source": Step("arimerge", {"c": 0.5}, THREE),
+        "oracle": ADAPTERS["oracle"],
+    },
+    label="geometry",
+)
+FAILING = Step("merge", {"scale": 0.5, "space": "sideways"}, THREE, label="merge sideways")
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store in which the adapters and scores are finished already."""
+    store = Store(tmp_path / "steps")
+    for seed, step in enumerate(ADAPTERS.values()):
+        store.fill(step, lambda out, seed=seed: write_lora(out / "adapter", seed) and {})
+    for t, step in SCORES.items():
+        record = {"accuracy": DEV[t], "standard_error": 0.05}
+        store.fill(step, lambda out, record=record: record)
+    return store
+
+
+def ran(last, store):
+    events = []
+
+    def on_event(event):
+        events.append(event)
+        if event.what == "started":
+            assert all(store.finished(needed) for needed in event.step.inputs.values())
+        else:
+            assert store.finished(event.step)
+
+    folder = execute(last, store, workers=2, on_event=on_event)
+    assert folder == store.path(last)
+    return [(event.what, event.step) for event in events]
+
+
+def test_a_plan_is_executed_and_the_second_time_used_again(store):
+    given = {*ADAPTERS.values(), *SCORES.values()}
+    events = ran(LAST, store)
+    ordered = in_order([LAST])
+    assert {step for what, step in events if what == "reused"} == given
+    done = [step for what, step in events if what == "finished"]
+    assert len(done) == len(set(done)) == len(ordered) - len(given)
+    for step in done:
+        assert events.index(("started", step)) < events.index(("finished", step))
+    # The steps did what their names say: the choice of dev is the merge.
+    assert store.record(CHOICE)["label"] == "t=0.5"
+    updates = {name: dense_updates(store.path(s) / "adapter") for name, s in ADAPTERS.items()}
+    for module, found in dense_updates(store.path(CHOICE) / "adapter").items():
+        t, rt, rs, _ = (updates[name][module] for name in ADAPTERS)
+        np.testing.assert_allclose(found, t + 0.5 * (rt - rs), atol=1e-5)
+    assert "alignment" in store.record(LAST)
+
+    assert ran(LAST, store) == [("reused", step) for step in ordered]
+
+
+def test_an_error_of_a_step_is_raised_here_and_other_results_are_kept(store):
+    last = Step("select", {}, {"a": FAILING, "b": MERGED})
+    with pytest.raises(InputError, match="space: found sideways"):
+        execute(last, store, workers=2)
+    assert store.finished(MERGED)
+    assert not store.finished(FAILING)
+    assert not store.finished(last)
+    assert not list(store.folder.glob(".*"))
+
+
+def test_a_worker_that_dies_is_an_error_that_names_what_it_did(store):
+    def kill(event):
+        if event.what == "started":
+            for child in active_children():
+                os.kill(child.pid, signal.SIGKILL)
+
+    with pytest.raises(AdamergexError, match=r"a worker process died at: merge t=0\.5"):
+        execute(MERGED, store, workers=1, on_event=kill)
+    assert not store.finished(MERGED)
+    # What it left half-done does not hinder the next run.
+    ran(MERGED, store)
+    assert store.finished(MERGED)
+
+
+def test_everything_that_ran_is_named(store):
+    started = []
+
+    def kill(event):
+        started.append(event.what)
+        if started.count("started") == 2:
+            for child in active_children():
+                os.kill(child.pid, signal.SIGKILL)
+
+    other = Step("merge", {"scale": 0.25, "space": "factor"}, THREE, label="merge in factor space")
+    last = Step("select", {}, {"a": other, "b": MERGED})
+    with pytest.raises(AdamergexError) as raised:
+        execute(last, store, workers=2, on_event=kill)
+    assert "merge in factor space" in str(raised.value)
+    assert "merge t=0.5" in str(raised.value)
+
+
+ORPHANS = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from adamergex.run.local import _start_worker
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, _start_worker, (1,)) as pool:
+        worker = pool.submit(os.getpid).result()
+        pool.submit(time.sleep, 60)
+        print(worker, flush=True)
+        time.sleep(60)
+"""
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    """A killed run must not leave a process that holds gigabytes."""
+    program = tmp_path / "program.py"
+    program.write_text(ORPHANS)
+    with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True) as run:
+        worker = int(run.stdout.readline())
+        run.kill()
+        try:
+            # The worker holds the other end of the pipe: it closes when the worker has gone.
+            assert run.communicate(timeout=20) == ("", None)
+        except subprocess.TimeoutExpired:
+            os.kill(worker, signal.SIGKILL)
+            raise
