@@ -39,7 +39,7 @@ class Step:
 
     @cached_property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits. Raises TypeError where the config holds more than JSON types."""
+        """64 hexadecimal digits. Raises TypeError or ValueError for what JSON cannot hold."""
         identity = {
             "schema": SCHEMA,
             "kind": self.kind,

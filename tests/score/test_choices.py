@@ -8,6 +8,7 @@ import pytest
 from peft import PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from adamergex.errors import InputError
 from adamergex.score import choices, predictions, scores
 from adamergex.tasks import Example, Item
 from adamergex.train import adapter_config
@@ -105,3 +106,10 @@ def test_the_first_of_equal_choices_is_predicted(tiny):
 
 def test_no_items_give_no_scores(tiny):
     assert scores(tiny, tiny.model, []) == []
+
+
+def test_an_empty_choice_is_refused(tiny):
+    """It has no token to be unlikely, and would win against every other."""
+    item = Item("x", "a question", (" yes", ""), 0)
+    with pytest.raises(InputError, match="a choice without a token"):
+        scores(tiny, tiny.model, [item])

@@ -86,9 +86,15 @@ class Workshop:
         return Step("train", config, inputs, label=f"train {label}")
 
     def scored(self, adapter: Step | None, language: str, split: str, label: str = "") -> Step:
-        """An adapter, or the base model, scored on one split of the target task."""
+        """An adapter, or the base model, scored on one split of the target task.
+
+        Where dev may have chosen to leave T alone, T's own score is taken and not computed again.
+        """
         config = {"model": self.recipe.model, "data": self.task_data(language, split)}
         inputs = {"model": self.model} | ({"adapter": adapter} if adapter else {})
+        if adapter is not None and adapter.kind == "select":
+            task = self.task_adapter(self.recipe.source)
+            inputs["unchanged"] = self.scored(task, language, split, label="T")
         return Step(
             "score", config, inputs, label=f"score {label or 'adapter'}, {language} {split}"
         )

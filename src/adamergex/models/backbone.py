@@ -195,10 +195,26 @@ def prefixed(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def backbone(name: str) -> Backbone:
-    """The backbone of that name: a Hub id, a folder, or `builtin:gemma-3-270m`."""
+    """The backbone of that name: a Hub id, a folder, or `builtin:gemma-3-270m`.
+
+    Raises:
+        InputError: A model that does more to its logits than multiply by the output weights: losses
+            and scores are computed from those alone.
+    """
     source = str(prepared()) if name == BUILTIN else name
     model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    _check_output_layer(name, model)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     model.eval()
     model.requires_grad_(False)
     return Backbone(model, AutoTokenizer.from_pretrained(source))
+
+
+def _check_output_layer(name: str, model: Any) -> None:
+    config = model.config.get_text_config()
+    for field in ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier"):
+        value = getattr(config, field, None)
+        if value not in (None, 1, 1.0):
+            raise InputError(name, field, found=value, needed="none")
+    if getattr(model.get_output_embeddings(), "bias", None) is not None:
+        raise InputError(name, "output layer", found="a bias", needed="none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,11 @@ def prepared() -> Path:
 
 def _convert(gguf: Path, folder: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, GgufConfig
 
+    # Both read the file's metadata for a quarter of a minute; so the tokenizer is made meanwhile.
+    beside = get_context("spawn").Process(target=_convert_tokenizer, args=(gguf, folder))
+    beside.start()
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     dense = GgufConfig(dequantize=True)
     model: Any = AutoModelForCausalLM.from_pretrained(
@@ -63,4 +67,13 @@ def _convert(gguf: Path, folder: Path) -> None:
     model.hf_quantizer = None
     model.config.__dict__.pop("quantization_config", None)
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
+    beside.join()
+    if beside.exitcode:
+        raise AdamergexError(f"{BUILTIN}: converting the tokenizer failed, see above")
+
+
+def _convert_tokenizer(gguf: Path, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    tokenizer.save_pretrained(folder)

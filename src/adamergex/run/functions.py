@@ -94,6 +94,8 @@ def score(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
     from adamergex.score import accuracy, majority, predictions, standard_error
     from adamergex.tasks import items
 
+    if "unchanged" in inputs and _record(inputs["adapter"])["strength"] == 0:
+        return _record(inputs["unchanged"])
     asked = items(config["data"])
     base = backbone(config["model"])
     start = time.perf_counter()

@@ -48,7 +48,7 @@ class Store:
         try:
             record = function(stage)
             identity = {"kind": step.kind, "label": step.label, "fingerprint": step.fingerprint}
-            text = json.dumps({**identity, **record}, indent=1, allow_nan=False)
+            text = json.dumps({**identity, **record, **identity}, indent=1, allow_nan=False)
             (stage / RECORD_FILE).write_text(text, encoding="utf-8")
             stage.chmod(0o755)  # mkdtemp makes it private
             if not self.finished(step):  # then what stands there, if anything, is no result

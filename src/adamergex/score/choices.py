@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adamergex.errors import InputError
 from adamergex.models import Backbone, Tokens
 from adamergex.tasks import Example, Item
 
@@ -35,11 +36,17 @@ def scores(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[list[f
         backbone: Tokenizer and base.
         model: The base, or the base with an adapter on it.
         items: What to score.
+
+    Raises:
+        InputError: An empty choice, which would be as likely as anything can be.
     """
     tokens = [
         [backbone.tokens(Example(item.prompt, choice), end=False) for choice in item.choices]
         for item in items
     ]
+    for item, row in zip(items, tokens, strict=True):
+        if any(len(t.ids) == t.prompt_length for t in row):
+            raise InputError("item", item.id, found="a choice without a token", needed="text")
     by_length: tuple[Rows, Rows] = ({}, {})
     for i, row in enumerate(tokens):
         by_length[any(len(t.ids) > t.prompt_length + 1 for t in row)][i] = row

@@ -45,7 +45,7 @@ LABELS = {
     "Objects": "Objects",
     "Symbols": "Symbols",
 }
-SPLITS = {"train": 400, "dev": 120, "test": 400, "reference": 320}
+SPLITS = {"train": 380, "dev": 120, "test": 400, "reference": 300}
 """Items in each split; `reference` is what reference tasks see, without labels."""
 
 _CHOICES = tuple(f" {label}" for label in LABELS.values())
