@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requi
 
 .PHONY: demo test test-slow check bench format clean
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.model
 	$(BIN)/adamergex demo
 
 test: $(VENV)/.dev
@@ -32,6 +32,11 @@ format: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) runs
+
+# The model comes as GGUF; its copy in safetensors is made once, in the user's cache.
+$(VENV)/.model: $(VENV)/.demo
+	$(BIN)/python -c 'from adamergex.models import prepared; print(prepared())'
+	touch $@
 
 # A stamp for each set of extras: pip runs again only when the project's requirements change.
 $(VENV)/.%: pyproject.toml requirements/constraints.txt

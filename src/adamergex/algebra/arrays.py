@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
-from array_api_compat import array_namespace
+from array_api_compat import (
+    array_namespace,
+    device,  # pyright: ignore[reportUnknownVariableType]
+)
 
 from adamergex.errors import InputError
 
@@ -19,6 +22,11 @@ Namespace: TypeAlias = Any
 def namespace(*arrays: Array) -> Namespace:
     """The one array library that all of `arrays` belong to."""
     return array_namespace(*arrays)
+
+
+def device_of(x: Array) -> Any:
+    """Where an array lies, as its library's constructors take it."""
+    return device(x)
 
 
 def wide(x: Array, name: str = "array") -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from adamergex.algebra.arrays import Array, finite_scale, namespace, wide
+from adamergex.algebra.arrays import Array, device_of, finite_scale, namespace, wide
 from adamergex.errors import InputError
 
 __all__ = ["LowRank", "Truncated", "WeightSpace", "concatenated", "inner", "truncated"]
@@ -56,8 +56,9 @@ class LowRank:
         if extra < 0:
             raise InputError("rank to pad to", found=rank, needed=f"{self.rank} or more")
         m, n = self.shape
-        b = xp.concat([self.b, xp.zeros((m, extra), dtype=self.b.dtype)], axis=1)
-        return LowRank(b, xp.concat([self.a, xp.zeros((extra, n), dtype=self.a.dtype)], axis=0))
+        right = xp.zeros((m, extra), dtype=self.b.dtype, device=device_of(self.b))
+        below = xp.zeros((extra, n), dtype=self.a.dtype, device=device_of(self.a))
+        return LowRank(xp.concat([self.b, right], axis=1), xp.concat([self.a, below], axis=0))
 
 
 def concatenated(*terms: LowRank) -> LowRank:

@@ -13,6 +13,7 @@ from adamergex.checkpoint.manifest import (
     CARD_FILE,
     MANIFEST_FILE,
     card,
+    servable,
     serving_rank,
     versions,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "numpy_dtype",
     "open_checkpoint",
     "read_config",
+    "servable",
     "serving_rank",
     "staged",
     "versions",

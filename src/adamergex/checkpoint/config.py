@@ -218,7 +218,8 @@ def read_config(path: Path) -> AdapterConfig:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"][:2])
-        raise InputError(path, field, found=first["input"], needed=first["msg"]) from None
+        found = "nothing" if first["type"] == "missing" else first["input"]
+        raise InputError(path, field, found=found, needed=first["msg"]) from None
     for field, value in (config.model_extra or {}).items():
         # Empty means off: null, false, {} and []. Zero would be a number with a meaning.
         off = value is None or value is False or value in ({}, [], "")

@@ -8,7 +8,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CARD_FILE", "MANIFEST_FILE", "VLLM_RANKS", "card", "serving_rank", "versions"]
+__all__ = [
+    "CARD_FILE",
+    "MANIFEST_FILE",
+    "VLLM_RANKS",
+    "card",
+    "servable",
+    "serving_rank",
+    "versions",
+]
 
 MANIFEST_FILE = "merge_manifest.json"
 CARD_FILE = "README.md"
@@ -57,10 +65,10 @@ def card(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
 # Merged adapter
 
-Made by [adamergex](https://pypi.org/project/adamergex) {manifest["versions"]["adamergex"]} from
-three adapters, without training:
+Made from {len(manifest["inputs"])} adapters, without training, at scale t = {manifest["scale"]:g}
+by adamergex {manifest["versions"]["adamergex"]}:
 
-    task + {manifest["scale"]:g} * (reference target - reference source)
+    {manifest["formula"]}
 
 | input | name | SHA-256 of its weights |
 | --- | --- | --- |
@@ -76,13 +84,22 @@ from peft import PeftModel
 
 model = PeftModel.from_pretrained(base_model, "this-folder")
 ```
-{_serving(manifest)}"""
+{_serving(manifest, config)}"""
 
 
-def _serving(manifest: Mapping[str, Any]) -> str:
-    rank = manifest.get("rank")
-    if rank is None:
-        return ""
+def servable(config: Mapping[str, Any]) -> bool:
+    """Whether an adapter with this config is plain LoRA, which is what servers load."""
+    extras = ("use_dora", "lora_bias", "modules_to_save")
+    plain = not any(config.get(field) for field in extras) and config.get("bias", "none") == "none"
+    return config.get("peft_type") == "LORA" and plain
+
+
+def _serving(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    if not servable(config):
+        return """
+Servers that load plain LoRA only cannot serve it as an adapter.
+"""
+    rank = manifest["rank"]
     allowed = serving_rank(rank)
     vllm = (
         f"`vllm serve ... --enable-lora --max-lora-rank {allowed}`" if allowed else "merge it first"

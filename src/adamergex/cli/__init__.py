@@ -36,19 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader went away (a pager, head): leave nothing for the interpreter to flush into it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (AdamergexError, ModuleNotFoundError, OSError) as error:
+    except Exception as error:
         if "--debug" in arguments:
             raise
         return _failed(*_explained(error))
 
 
-def _explained(error: AdamergexError | ModuleNotFoundError | OSError) -> tuple[str, int]:
+def _explained(error: Exception) -> tuple[str, int]:
     """What to tell the user of an error, and the exit code."""
     if isinstance(error, AdamergexError):
         return str(error), error.exit_code
     if isinstance(error, ModuleNotFoundError):
         return f"{error.name} is not installed: pip install 'adamergex[demo]'", 1
-    return f"{error.filename or 'input/output'}: {error.strerror or error}", 1
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input/output'}: {error.strerror or error}", 1
+    return f"{type(error).__name__}: {error} (unforeseen; --debug shows where)", 1
 
 
 def _failed(message: str, code: int) -> int:

@@ -179,4 +179,5 @@ def demo(output: Path, targets: str, workers: int | None) -> None:
     """
     from adamergex.cli.demo import run_demo
 
-    run_demo(output, tuple(dict.fromkeys(targets.split(","))), workers)
+    codes = tuple(dict.fromkeys(code.strip() for code in targets.split(",")))
+    run_demo(output, codes, workers)

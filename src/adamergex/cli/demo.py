@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from adamergex.checkpoint import staged
 from adamergex.errors import InputError
 from adamergex.plan import planned
 from adamergex.recipe import DEMO
@@ -57,12 +58,11 @@ def _publish(last: Any, results: dict[str, Any], store: Store, output: Path) -> 
     """Copies what people look for out of the store: the numbers, and each chosen adapter."""
     text = json.dumps(results, indent=1)
     (output / "results.json").write_text(text + "\n", encoding="utf-8")
-    for row in results["rows"]:
-        if row.get("headline"):
-            place = output / "adapters" / f"emoji-{row['target']}"
-            shutil.rmtree(place, ignore_errors=True)
-            chosen = store.path(last.inputs[f"select.{row['step']}"])
-            shutil.copytree(chosen / "adapter", place)
+    with staged(output / "adapters") as folder:
+        for row in results["rows"]:
+            if row["headline"]:
+                chosen = store.path(last.inputs[f"select.{row['step']}"]) / "adapter"
+                shutil.copytree(chosen, folder / f"emoji-{row['target']}")
 
 
 @contextmanager

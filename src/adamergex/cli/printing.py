@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from adamergex.checkpoint import serving_rank
@@ -33,11 +34,10 @@ def merge_lines(facts: Facts) -> Iterator[str]:
             worst = facts["worst_module"] or "none"
             yield (
                 f"relative error of the approximation {facts['relative_error']:.4f}; "
-                f"worst module {worst} {facts['worst_module_error']:.4f}"
+                f"worst module {worst} {facts['worst_module_error']:.4f}; "
+                f"storing in {facts['dtype']} comes on top"
             )
-        allowed = serving_rank(facts["rank"])
-        vllm = f"vLLM: --max-lora-rank {allowed}" if allowed else "more than vLLM takes: use --rank"
-        yield f"a server must allow rank {facts['rank']} ({vllm})"
+        yield _serving(facts)
     if facts.get("guarded_elements"):
         yield f"{facts['guarded_elements']} elements kept from the task: their source is near zero"
     if facts["kept_from_task"]:
@@ -49,6 +49,14 @@ def merge_lines(facts: Facts) -> Iterator[str]:
     )
 
 
+def _serving(facts: Facts) -> str:
+    if not facts["servable"]:
+        return "more than plain LoRA: servers that load only that cannot serve it as an adapter"
+    allowed = serving_rank(facts["rank"])
+    vllm = f"vLLM: --max-lora-rank {allowed}" if allowed else "more than vLLM takes: use --rank"
+    return f"a server must allow rank {facts['rank']} ({vllm})"
+
+
 def print_inspection(facts: Facts) -> None:
     """What `adamergex inspect` says."""
     console = Console(highlight=False)
@@ -58,7 +66,7 @@ def print_inspection(facts: Facts) -> None:
     if comparison is None:
         return
     if not comparison["compatible"]:
-        console.print(f"[bold]not compatible[/]: {_plain(comparison['problem'])}")
+        console.print(f"[bold]not compatible[/]: {escape(comparison['problem'])}")
         return
     console.print("[bold]compatible[/]")
     relations = {pair["pair"]: pair for pair in comparison["pairs"]}
@@ -67,18 +75,18 @@ def print_inspection(facts: Facts) -> None:
     console.print(_relations(relations))
     if "merge" in comparison:
         for line in merge_lines({**comparison["merge"], "written": False, "output": "a merge"}):
-            console.print(_plain(line))
+            console.print(escape(line))
 
 
 def _description(adapter: Facts) -> Table:
     table = Table.grid(padding=(0, 2))
-    table.add_row("[bold]adapter[/]", f"[bold]{_plain(adapter['name'])}[/]")
+    table.add_row("[bold]adapter[/]", f"[bold]{escape(adapter['name'])}[/]")
     for key, value in adapter.items():
         if key == "name" or value in ([], None):
             continue
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
         text = f"{text:.4g}" if isinstance(text, float) else text
-        table.add_row(key.replace("_", " "), _plain(str(text)))
+        table.add_row(key.replace("_", " "), escape(str(text)))
     return table
 
 
@@ -86,7 +94,7 @@ def _relations(relations: Mapping[str, Facts]) -> Table:
     table = Table(title="cosine and norm ratio of weight updates")
     table.add_column("layer", justify="right")
     for name in relations:
-        table.add_column(_plain(name), justify="right")
+        table.add_column(escape(name), justify="right")
     layers = [row["layer"] for row in next(iter(relations.values()))["by_layer"]]
     for i, layer in enumerate(layers):
         cells = (_cell(relation["by_layer"][i]) for relation in relations.values())
@@ -99,8 +107,3 @@ def _relations(relations: Mapping[str, Facts]) -> Table:
 def _cell(relation: Facts) -> str:
     cosine, ratio = relation["cosine"], relation["norm_ratio"]
     return "-" if cosine is None or ratio is None else f"{cosine:+.3f}  {ratio:.2f}"
-
-
-def _plain(text: str) -> str:
-    """`text` with nothing in it that rich would read as markup."""
-    return text.replace("[", r"\[")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from adamergex.checkpoint import (
     TensorInfo,
     numpy_dtype,
     open_checkpoint,
+    servable,
 )
 from adamergex.merging import lora, simple
 from adamergex.merging.options import Ia3Rule, MergeOptions, Space
@@ -28,6 +29,16 @@ _OUTLINES = {
     "IA3": simple.ia3_outline,
     "PREFIX_TUNING": simple.prefix_outline,
 }
+
+
+FORMULAS: Mapping[tuple[str, str], str] = {
+    ("LORA", "weight"): "W = W_T + t (W_Rt - W_Rs), for the weight updates W",
+    ("LORA", "factor"): "A = A_T + t (A_Rt - A_Rs), B = B_T + t (B_Rt - B_Rs)",
+    ("IA3", "linear"): "l = l_T (t (l_Rt / l_Rs - 1) + 1)",
+    ("IA3", "geometric"): "l = l_T (l_Rt / l_Rs)^t",
+    ("PREFIX_TUNING", "pseudo-inverse"): "P = P_T + t (P_Rt - P_Rs) pinv(P_Rs) P_T",
+}
+"""(structure, space) -> what is computed, for the model card."""
 
 
 class Merged:
@@ -69,8 +80,10 @@ class Merged:
         return {
             "structure": self.three.task.config.peft_type,
             "space": self.outline.space,
+            "formula": FORMULAS[self.three.task.config.peft_type, self.outline.space],
             "scale": self.options.scale,
             "rank": self.outline.rank,
+            "servable": servable(self.config),
             "exact": self.options.rank == "exact",
             "dtype": self.outline.dtype,
             "modules": len(self.outline.units),

@@ -15,6 +15,11 @@ from adamergex.merging.units import Computed, kept, stored_dtype
 
 __all__ = ["add", "arimerge"]
 
+_FORMULAS = {
+    "add": "W = W_T + t W_Rt, for the weight updates W",
+    "arimerge": "A = A_T + t (A_Rt + A_Rs), B = B_T + t (B_Rt - B_Rs)",
+}
+
 
 def add(*, task: Path, reference_target: Path, scale: float, output: Path) -> Outcome:
     """Writes T + scale Rt, in weight space and exact: adapters of any rank."""
@@ -88,6 +93,7 @@ def _saved(
     summary = {
         "structure": task.config.peft_type,
         "space": rule,
+        "formula": _FORMULAS[rule],
         "scale": scale,
         "rank": rank,
         "dtype": outline.dtype,

@@ -8,10 +8,10 @@ from adamergex.methods.add_reference import add_reference
 from adamergex.methods.arimerge import arimerge
 from adamergex.methods.fine_tuning import source_ft, target_ft
 from adamergex.methods.projection import projection
-from adamergex.methods.rows import Candidate, Method, Row, Workshop
+from adamergex.methods.rows import Method, Row, Setting, Workshop
 from adamergex.methods.zero_shot import zero_shot
 
-__all__ = ["METHODS", "Candidate", "Method", "Row", "Workshop"]
+__all__ = ["METHODS", "Method", "Row", "Setting", "Workshop"]
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {

@@ -1,6 +1,6 @@
 """Adding the target reference without taking the source reference away: T + t Rt."""
 
-from adamergex.methods.rows import Candidate, Row, Workshop
+from adamergex.methods.rows import Row, Setting, Workshop
 from adamergex.step import Step
 
 __all__ = ["add_reference"]
@@ -11,8 +11,8 @@ def add_reference(shop: Workshop, target: str) -> list[Row]:
     task = shop.task_adapter(shop.recipe.source)
     name = shop.recipe.references[0]
     inputs = {"task": task, "reference_target": shop.reference(name, target)}
-    tried = [Candidate(0.0, "t=0", task)]
+    tried = [Setting(0.0, "t=0", task)]
     for t in shop.recipe.scales:
         step = Step("add", {"scale": t}, inputs, label=f"T + {t:g} Rt, {target}")
-        tried.append(Candidate(t, f"t={t:g}", step))
+        tried.append(Setting(t, f"t={t:g}", step))
     return [Row("add-reference", name, tuple(tried))]

@@ -1,6 +1,6 @@
 """Label projection: T labels the source side of parallel text, the target side is trained on."""
 
-from adamergex.methods.rows import Candidate, Row, Workshop
+from adamergex.methods.rows import Row, Setting, Workshop
 
 __all__ = ["projection"]
 
@@ -14,4 +14,4 @@ def projection(shop: Workshop, target: str) -> list[Row]:
     labels = shop.scored(shop.task_adapter(source), source, "reference", label="T for labels")
     rows = shop.task_data(target, "reference")
     adapter = shop.trained(rows, f"projected labels, {target}", labels=labels)
-    return [Row("projection", "parallel text", (Candidate(0.0, "labels of T", adapter),))]
+    return [Row("projection", "parallel text", (Setting(0.0, "labels of T", adapter),))]

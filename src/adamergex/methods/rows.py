@@ -10,37 +10,39 @@ from adamergex.recipe import Recipe
 from adamergex.step import Step
 from adamergex.tasks import Data, data
 
-__all__ = ["Candidate", "Method", "Row", "Workshop"]
+__all__ = ["Method", "Row", "Setting", "Workshop"]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Setting:
     """One setting of a method.
 
     Attributes:
-        strength: How far it is from the task adapter; 0 is the task adapter itself.
+        scale: How far it is from the task adapter; 0 is the task adapter itself.
         label: The setting, for people.
         adapter: The step whose folder holds the adapter; None for the base model alone.
     """
 
-    strength: float
+    scale: float
     label: str
     adapter: Step | None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table for one target language. With several candidates, dev chooses.
+    """One line of the table for one target language. With several settings, dev chooses.
 
     Attributes:
         method: The method's name.
         variant: Which of its variants; empty where it has one.
-        candidates: What to choose from.
+        settings: What to choose from.
+        headline: Whether this row is the answer to what to deploy.
     """
 
     method: str
     variant: str
-    candidates: tuple[Candidate, ...]
+    settings: tuple[Setting, ...]
+    headline: bool = False
 
 
 class Workshop:
@@ -107,8 +109,8 @@ class Workshop:
         recipe = self.recipe
         references = [
             data(name, language, source=recipe.source)
-            for name in recipe.references
-            for language in (recipe.source, *recipe.targets)
+            for name in sorted(recipe.references)
+            for language in sorted({recipe.source, *recipe.targets})  # their order says nothing
         ]
         return [self.task_data(recipe.source, "train"), *references]
 

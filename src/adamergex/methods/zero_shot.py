@@ -1,10 +1,10 @@
 """Zero-shot: the base model, asked in the target language."""
 
-from adamergex.methods.rows import Candidate, Row, Workshop
+from adamergex.methods.rows import Row, Setting, Workshop
 
 __all__ = ["zero_shot"]
 
 
 def zero_shot(shop: Workshop, target: str) -> list[Row]:  # noqa: ARG001 - the same base everywhere
     """No adapter at all."""
-    return [Row("zero-shot", "", (Candidate(0.0, "base model", None),))]
+    return [Row("zero-shot", "", (Setting(0.0, "base model", None),))]

@@ -53,7 +53,9 @@ class Backbone:
     def tokens(self, row: Example, *, end: bool) -> Tokens:
         """A row's tokens, with the end-of-text token if `end`: a model must learn to stop."""
         tok = self.tokenizer
-        prompt = [tok.bos_token_id, *tok(row.prompt, add_special_tokens=False).input_ids]
+        # Some tokenizers have no beginning-of-text token; what ended one text then begins the next.
+        start = tok.eos_token_id if tok.bos_token_id is None else tok.bos_token_id
+        prompt = [start, *tok(row.prompt, add_special_tokens=False).input_ids]
         completion = tok(row.completion, add_special_tokens=False).input_ids
         return Tokens([*prompt, *completion, *([tok.eos_token_id] if end else [])], len(prompt))
 
@@ -134,7 +136,11 @@ def _weight_changes(model: Any, checkpoint: Checkpoint) -> list[tuple[Tensor, Te
         return None
     changes: list[tuple[Tensor, Tensor]] = []
     for name in checkpoint.layout.modules:
-        module = model.get_submodule(model_module(name))
+        try:
+            module = model.get_submodule(model_module(name))
+        except AttributeError:
+            needed = "a module of the base model"
+            raise InputError(checkpoint.name, found=name, needed=needed) from None
         if not isinstance(module, torch.nn.Linear) or module is model.get_output_embeddings():
             return None
         product = update(checkpoint, name)

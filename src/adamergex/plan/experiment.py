@@ -26,7 +26,6 @@ def planned(recipe: Recipe) -> Step:
                 entry, needed = _entry(shop, target, row, len(table))
                 table.append(entry)
                 inputs |= needed
-        table.append(_choice(target, table))
         inputs |= {
             f"geometry.{target}.{name}": _geometry(shop, target, name) for name in recipe.references
         }
@@ -40,33 +39,30 @@ def _entry(
     shop: Workshop, target: str, row: Row, number: int
 ) -> tuple[dict[str, Any], dict[str, Step]]:
     """One row of the table: what it is called, and the steps that its numbers come from."""
-    entry = {"target": target, "method": row.method, "variant": row.variant}
+    entry = {
+        "target": target,
+        "method": row.method,
+        "variant": row.variant,
+        "headline": row.headline,
+    }
     needed: dict[str, Step] = {}
-    adapter = row.candidates[0].adapter
-    if len(row.candidates) > 1:
+    adapter = row.settings[0].adapter
+    if len(row.settings) > 1:
         adapter = needed[f"select.{number}"] = _selected(shop, target, row)
     name = " ".join(filter(None, (row.method, row.variant)))
     needed[f"test.{number}"] = shop.scored(adapter, target, "test", label=name)
     return entry, needed
 
 
-def _choice(target: str, table: list[dict[str, Any]]) -> dict[str, Any]:
-    """The row in which dev chooses among AdaMergeX's own rows: the answer to what to deploy."""
-    among = [
-        i for i, row in enumerate(table) if (row["target"], row["method"]) == (target, "adamergex")
-    ]
-    return {"target": target, "method": "adamergex", "variant": "best on dev", "among": among}
-
-
 def _selected(shop: Workshop, target: str, row: Row) -> Step:
     inputs: dict[str, Step] = {}
-    for i, candidate in enumerate(row.candidates):
-        assert candidate.adapter is not None
-        inputs[f"adapter.{i}"] = candidate.adapter
-        inputs[f"dev.{i}"] = shop.scored(candidate.adapter, target, "dev", label=candidate.label)
+    for i, setting in enumerate(row.settings):
+        assert setting.adapter is not None
+        inputs[f"adapter.{i}"] = setting.adapter
+        inputs[f"dev.{i}"] = shop.scored(setting.adapter, target, "dev", label=setting.label)
     config = {
-        "strengths": [c.strength for c in row.candidates],
-        "labels": [c.label for c in row.candidates],
+        "scales": [c.scale for c in row.settings],
+        "labels": [c.label for c in row.settings],
     }
     return Step("select", config, inputs, label=f"choose {row.method} {row.variant}, {target}")
 

@@ -42,7 +42,7 @@ def curve_figure(rows: Sequence[Row]) -> str:
         figure = Figure(figsize=(6.4, 4.0), layout="constrained")
         axes = figure.subplots()
         for i, row in enumerate(rows):
-            x = [point["strength"] for point in row["dev"]]
+            x = [point["scale"] for point in row["dev"]]
             y = [point["accuracy"] for point in row["dev"]]
             e = [point["standard_error"] for point in row["dev"]]
             # Moved aside a little, so that the bars of several lines stay apart.

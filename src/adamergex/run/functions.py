@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from adamergex.errors import AdamergexError
 from adamergex.run.results import assembled
 from adamergex.run.store import RECORD_FILE
 
@@ -94,7 +95,7 @@ def score(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
     from adamergex.score import accuracy, majority, predictions, standard_error
     from adamergex.tasks import items
 
-    if "unchanged" in inputs and _record(inputs["adapter"])["strength"] == 0:
+    if "unchanged" in inputs and _record(inputs["adapter"])["scale"] == 0:
         return _record(inputs["unchanged"])
     asked = items(config["data"])
     base = backbone(config["model"])
@@ -118,21 +119,21 @@ def select(config: Config, inputs: Inputs, out: Path) -> Record:
     """The candidate with the best dev score; its adapter is handed on in out/adapter."""
     from adamergex.select import Candidate, chosen
 
-    scores = [_record(inputs[f"dev.{i}"]) for i in range(len(config["strengths"]))]
+    scores = [_record(inputs[f"dev.{i}"]) for i in range(len(config["scales"]))]
     candidates = [
-        Candidate(strength, found["accuracy"])
-        for strength, found in zip(config["strengths"], scores, strict=True)
+        Candidate(scale, found["accuracy"])
+        for scale, found in zip(config["scales"], scores, strict=True)
     ]
     best = chosen(candidates)
     shutil.copytree(inputs[f"adapter.{best}"] / "adapter", out / "adapter")
     return {
         "chosen": best,
         "label": config["labels"][best],
-        "strength": config["strengths"][best],
+        "scale": config["scales"][best],
         "dev": [
             {
                 "label": label,
-                "strength": c.strength,
+                "scale": c.scale,
                 "accuracy": c.score,
                 "standard_error": s["standard_error"],
             }
@@ -142,19 +143,23 @@ def select(config: Config, inputs: Inputs, out: Path) -> Record:
 
 
 def geometry(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
-    """Cosines and norm ratios by layer of the four adapters around one merge."""
+    """Cosines and norm ratios by layer of the adapters around a merge, if they had one start."""
     import numpy as np
 
     from adamergex.checkpoint import open_checkpoint
     from adamergex.merging import gram
 
     roles = ("task", "reference_target", "reference_source", "oracle")
+    starts = {_record(inputs[role])["init_sha256"] for role in roles}
+    if len(starts) != 1:
+        raise AdamergexError(f"{', '.join(roles)} started from {len(starts)} initialisations")
     table = gram([open_checkpoint(inputs[role] / "adapter") for role in roles])
     t, rt, rs, oracle = np.eye(4)
     return {
         "references": table.relation(rt, rs),
         "divergence_to_task": table.relation(rt - rs, t),
         "alignment": table.relation(rt - rs, oracle - t),
+        "init_sha256": starts.pop(),
     }
 
 

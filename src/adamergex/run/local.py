@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import warnings
 from collections.abc import Callable
@@ -48,15 +49,31 @@ def execute(
     Raises:
         AdamergexError: What a step raised, or that its process died.
     """
-    waiting = [step for step in in_order([last]) if not _reused(step, store, on_event)]
-    if waiting:
-        store.sweep()
-        workers = workers or _default_workers()
-        context = multiprocessing.get_context("spawn")
-        threads = max(1, (os.cpu_count() or 1) // workers)
-        with ProcessPoolExecutor(workers, context, _start_worker, (threads,)) as pool:
-            _drain(pool, waiting, store, workers, on_event)
+    with store.locked():
+        waiting = [step for step in in_order([last]) if not _reused(step, store, on_event)]
+        if waiting:
+            store.sweep()
+            _run(waiting, store, workers or _default_workers(), on_event)
     return store.path(last)
+
+
+def _run(
+    waiting: list[Step], store: Store, workers: int, on_event: Callable[[Event], None]
+) -> None:
+    threads = max(1, _cores() // workers)
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (threads,))
+    try:
+        _drain(pool, waiting, store, workers, on_event)
+    except KeyboardInterrupt:
+        # The user wants the terminal back now, not what the others are at.
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()
+        raise
+    finally:
+        # After an error, what runs already is finished and kept.
+        pool.shutdown(cancel_futures=True)
 
 
 def _reused(step: Step, store: Store, on_event: Callable[[Event], None]) -> bool:
@@ -74,23 +91,25 @@ def _drain(
     on_event: Callable[[Event], None],
 ) -> None:
     running: dict[Future[None], Step] = {}
-    try:
-        while waiting or running:
-            for step in [s for s in waiting if _ready(s, store)][: workers - len(running)]:
-                waiting.remove(step)
-                running[pool.submit(_perform, step, store.folder)] = step
-                on_event(Event(step, "started"))
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                step = running.pop(future)
+    while waiting or running:
+        for step in [s for s in waiting if _ready(s, store)][: workers - len(running)]:
+            waiting.remove(step)
+            running[pool.submit(_perform, step, store.folder)] = step
+            on_event(Event(step, "started"))
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            step = running.pop(future)
+            try:
                 future.result()
-                on_event(Event(step, "finished"))
-    except BrokenProcessPool:
-        # One of them died, and all of their results are lost.
-        labels = ", ".join(s.label for s in (step, *running.values()))
-        raise AdamergexError(f"a worker process died at: {labels} (out of memory?)") from None
-    finally:
-        for future in running:
-            future.cancel()
+            except AdamergexError:
+                raise
+            except BrokenProcessPool:
+                # One of them died, and all of their results are lost.
+                labels = ", ".join(s.label for s in (step, *running.values()))
+                problem = f"a worker process died at: {labels} (out of memory?)"
+                raise AdamergexError(problem) from None
+            except Exception as error:
+                raise AdamergexError(f"{step.label}: {type(error).__name__}: {error}") from error
+            on_event(Event(step, "finished"))
 
 
 def _ready(step: Step, store: Store) -> bool:
@@ -100,17 +119,25 @@ def _ready(step: Step, store: Store) -> bool:
 def _default_workers() -> int:
     if Path("/dev/nvidia0").exists():
         return 1
-    return min(4, os.cpu_count() or 1)
+    return min(4, _cores())
+
+
+def _cores() -> int:
+    """The cores that this process may use, fewer than the machine's in a container."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _start_worker(threads: int) -> None:
     """Sets a new process up: its threads, nothing on the terminal but errors, its end."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ["TQDM_DISABLE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # Spawned workers read these when torch loads its thread pools.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", UserWarning)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from adamergex.score.statistics import paired_bootstrap
-from adamergex.select import Candidate, chosen
 
 __all__ = ["assembled"]
 
@@ -15,9 +14,7 @@ Record = Mapping[str, Any]
 
 def assembled(config: Mapping[str, Any], records: Mapping[str, Record]) -> dict[str, Any]:
     """The table, row by row, with the comparison with source-ft; the dev curves; the geometry."""
-    rows: list[dict[str, Any]] = []
-    for i, entry in enumerate(config["rows"]):
-        rows.append(_choice(entry, rows) if "among" in entry else _row(entry, i, records))
+    rows = [_row(entry, i, records) for i, entry in enumerate(config["rows"])]
     baselines = {r["target"]: r for r in rows if r["method"] == "source-ft"}
     oracles = {r["target"]: r for r in rows if r["method"] == "target-ft"}
     for row in rows:
@@ -40,7 +37,7 @@ def assembled(config: Mapping[str, Any], records: Mapping[str, Record]) -> dict[
             target: {
                 name: {
                     key: records[f"geometry.{target}.{name}"][key]
-                    for key in ("references", "divergence_to_task", "alignment")
+                    for key in ("references", "divergence_to_task", "alignment", "init_sha256")
                 }
                 for name in config["references"]
             }
@@ -53,16 +50,8 @@ def _row(entry: Record, number: int, records: Mapping[str, Record]) -> dict[str,
     test, select = records[f"test.{number}"], records.get(f"select.{number}")
     row = {**entry, "step": number, **{k: test[k] for k in ("accuracy", "standard_error", "n")}}
     if select is not None:
-        row |= {"setting": select["label"], "strength": select["strength"], "dev": select["dev"]}
+        row |= {"setting": select["label"], "scale": select["scale"], "dev": select["dev"]}
     return row
-
-
-def _choice(entry: Record, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one of several rows with the best dev score, under the name of the row that asks."""
-    tried = [(rows[i], point) for i in entry["among"] for point in rows[i]["dev"]]
-    best, _ = tried[chosen([Candidate(p["strength"], p["accuracy"]) for _, p in tried])]
-    setting = f"{best['variant']}, {best['setting']}"
-    return {**best, "variant": entry["variant"], "setting": setting, "headline": True}
 
 
 def _difference(records: Mapping[str, Record], number: int, base: int) -> dict[str, float]:

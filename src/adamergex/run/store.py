@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from adamergex.errors import InputError
 from adamergex.step import Step
 
 __all__ = ["RECORD_FILE", "Store"]
@@ -57,7 +60,18 @@ class Store:
         finally:
             shutil.rmtree(stage, ignore_errors=True)
 
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Holds the store for one run. Raises InputError where another run holds it."""
+        with (self.folder / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                needed = "its end, or another folder"
+                raise InputError(self.folder, found="another run at work", needed=needed) from None
+            yield
+
     def sweep(self) -> None:
-        """Removes what killed runs left half-done. Only while no other run uses the store."""
+        """Removes what killed runs left half-done; to be called by the run that holds the store."""
         for stage in self.folder.glob(".*-*"):
             shutil.rmtree(stage, ignore_errors=True)
