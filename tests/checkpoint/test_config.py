@@ -114,7 +114,7 @@ def test_a_pattern_that_is_no_regular_expression_is_refused(tmp_path, field):
 
 def test_a_missing_required_field_is_named(tmp_path):
     raw = {k: v for k, v in PREFIX_TUNING.items() if k != "num_layers"}
-    assert "num_layers" in refused(tmp_path, raw)
+    assert "num_layers: found nothing; needed" in refused(tmp_path, raw)
 
 
 @pytest.mark.parametrize("value", ["LOHA", "PROMPT_TUNING", "lora", None, 3, ["LORA"]])

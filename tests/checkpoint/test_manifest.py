@@ -2,16 +2,30 @@
 
 import pytest
 
-from adamergex.checkpoint import card, serving_rank, versions
+from adamergex.checkpoint import card, servable, serving_rank, versions
+from tests.support.folders import IA3, LORA, PREFIX_TUNING
 
 MANIFEST = {
     "structure": "LORA",
     "space": "weight",
+    "formula": "W = W_T + t (W_Rt - W_Rs)",
     "scale": 0.5,
     "dtype": "float32",
     "rank": 24,
     "versions": {"adamergex": "0.1.0"},
-    "inputs": {"reference_target": {"name": "rt", "sha256": {"weights": "ab" * 32}}},
+    "inputs": {
+        "task": {"name": "t", "sha256": {"weights": "cd" * 32}},
+        "reference_target": {"name": "rt", "sha256": {"weights": "ab" * 32}},
+    },
+}
+BEYOND_PLAIN = {
+    "dora": {**LORA, "use_dora": True},
+    "biases in the updates": {**LORA, "lora_bias": True},
+    "trained biases": {**LORA, "bias": "all"},
+    "biases of the same layers": {**LORA, "bias": "lora_only"},
+    "a head": {**LORA, "modules_to_save": ["score"]},
+    "ia3": IA3,
+    "prefix": PREFIX_TUNING,
 }
 
 
@@ -27,14 +41,46 @@ def test_the_smallest_rank_that_vllm_takes(rank, allowed):
 
 
 def test_the_card_says_how_it_was_made_and_how_to_use_it():
-    text = card(MANIFEST, {"base_model_name_or_path": "org/model"})
+    text = card(MANIFEST, {**LORA, "base_model_name_or_path": "org/model"})
     assert 'base_model: "org/model"' in front(text)
+    words = " ".join(text.split())
+    assert "Made from 2 adapters, without training, at scale t = 0.5 by adamergex 0.1.0:" in words
+    assert "\n\n    W = W_T + t (W_Rt - W_Rs)\n\n" in text
     assert "--max-lora-rank 32" in text
     assert "| reference target | `rt` | `abababababababab` |" in text
 
 
 def test_a_rank_too_large_for_vllm_is_said():
-    assert "--max-lora-rank" not in card({**MANIFEST, "rank": 1000}, {})
+    text = card({**MANIFEST, "rank": 1000}, LORA)
+    assert "For vLLM: merge it first" in text
+    assert "--max-lora-rank" not in text
+
+
+PLAIN = {
+    "bare": LORA,
+    "all off": {
+        **LORA,
+        "use_dora": False,
+        "lora_bias": False,
+        "bias": "none",
+        "modules_to_save": None,
+    },
+    "no module": {**LORA, "modules_to_save": []},
+}
+
+
+@pytest.mark.parametrize("config", PLAIN.values(), ids=PLAIN)
+def test_plain_lora_can_be_served(config):
+    assert servable(config)
+    assert "cannot serve" not in card(MANIFEST, config)
+
+
+@pytest.mark.parametrize("config", BEYOND_PLAIN.values(), ids=BEYOND_PLAIN)
+def test_anything_else_is_said_not_to_be_servable(config):
+    assert not servable(config)
+    text = card(MANIFEST, config)
+    assert "Servers that load plain LoRA only cannot serve it" in text
+    assert "vllm" not in text.lower()
 
 
 def test_a_base_model_name_cannot_add_a_key():

@@ -228,6 +228,16 @@ def test_a_place_that_cannot_be_written(inputs, refused, tmp_path):
     refused(tmp_path / "file", output="file/out", code=1)
 
 
+def test_an_error_that_nobody_foresaw_is_one_line_too(inputs, refused, monkeypatch):
+    """And a failure of ours, not of the user: exit code 1."""
+
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("adamergex.merging.api.checked", broken)
+    refused("ZeroDivisionError: by zero", "--debug shows where", code=1)
+
+
 def test_debug_shows_where_an_error_came_from(inputs, tmp_path):
     (inputs["task"] / WEIGHTS).unlink()
     call = [sys.executable, "-m", "adamergex", *arguments(inputs, tmp_path / "out", "--debug")]

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from adamergex import __version__
@@ -12,6 +13,7 @@ from tests.support.folders import (
     LORA,
     dense_updates,
     edit_config,
+    edit_tensors,
     snapshot,
     three,
     write_ia3,
@@ -65,6 +67,7 @@ def test_a_smaller_rank_says_what_it_cost(tmp_path, capsys):
     manifest = json.loads((tmp_path / "out" / "merge_manifest.json").read_text())
     assert f"relative error of the approximation {manifest['relative_error']:.4f}" in out
     assert manifest["worst_module"] in out
+    assert "storing in float32 comes on top" in out
 
 
 def test_factor_space_says_what_it_is_not(tmp_path, capsys):
@@ -82,6 +85,18 @@ def test_other_structures(tmp_path, capsys, write, more):
     out = succeeded(capsys, arguments(three(tmp_path, write), tmp_path / "out", *more))
     assert out.startswith("merged ")
     assert "rank" not in out
+
+
+def test_what_servers_of_plain_lora_cannot_serve_is_said(tmp_path, capsys):
+    inputs = three(tmp_path, write_lora, modules_to_save=["score"])
+    head = {"base_model.model.score.weight": np.ones((3, 8), np.float32)}
+    for folder in inputs.values():
+        edit_tensors(folder, head)
+    out = succeeded(capsys, arguments(inputs, tmp_path / "out"))
+    sentence = "more than plain LoRA: servers that load only that cannot serve it as an adapter"
+    assert sentence in out.splitlines()
+    assert "vLLM" not in out
+    assert sentence not in succeeded(capsys, arguments(three(tmp_path / "plain"), tmp_path / "two"))
 
 
 def test_json_is_one_object_and_nothing_else(tmp_path, capsys):

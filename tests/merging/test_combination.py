@@ -129,3 +129,9 @@ def test_the_manifest_names_the_rule(tmp_path):
     manifest = json.loads((tmp_path / "one" / "merge_manifest.json").read_text())
     assert (manifest["space"], manifest["scale"], manifest["rank"]) == ("add", 0.7, 4)
     assert set(manifest["inputs"]) == {"task", "reference_target"}
+    assert "Made from 2 adapters" in (tmp_path / "one" / "README.md").read_text()
+    arimerge(**inputs, c=0.7, output=tmp_path / "three")
+    for name, formula in (("one", "W_T + t W_Rt"), ("three", "A_T + t (A_Rt + A_Rs)")):
+        manifest = json.loads((tmp_path / name / "merge_manifest.json").read_text())
+        assert formula in manifest["formula"]
+        assert manifest["formula"] in (tmp_path / name / "README.md").read_text()

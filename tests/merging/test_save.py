@@ -61,6 +61,8 @@ def test_the_manifest_accounts_for_the_inputs(tmp_path):
     manifest = json.loads((tmp_path / "out" / "merge_manifest.json").read_text())
     assert manifest["scale"] == 0.7
     assert (manifest["structure"], manifest["space"], manifest["rank"]) == ("LORA", "weight", 3)
+    assert manifest["servable"]
+    assert manifest["formula"] in (tmp_path / "out" / "README.md").read_text()
     assert 0 < manifest["relative_error"] < manifest["worst_module_error"] < 1
     assert set(manifest["versions"]) == {"adamergex", "numpy", "safetensors"}
     for role, folder in inputs.items():
@@ -73,6 +75,25 @@ def test_the_manifest_accounts_for_the_inputs(tmp_path):
             assert entry["sha256"][kind] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
     # A published adapter should not tell where on this machine it was made.
     assert not any(str(tmp_path).encode() in x for x in snapshot(tmp_path / "out").values())
+
+
+@pytest.mark.parametrize(
+    ("write", "options", "formula"),
+    [
+        (write_lora, {}, "W_T + t (W_Rt - W_Rs)"),
+        (write_lora, {"space": "factor"}, "A_T + t (A_Rt - A_Rs)"),
+        (write_ia3, {}, "l_T (t (l_Rt / l_Rs - 1) + 1)"),
+        (write_ia3, {"ia3": "geometric"}, "l_T (l_Rt / l_Rs)^t"),
+        (write_prefix, {}, "P_T + t (P_Rt - P_Rs) pinv(P_Rs) P_T"),
+    ],
+    ids=["weight", "factor", "ia3", "ia3 geometric", "prefix"],
+)
+def test_the_card_has_the_formula_that_was_computed(tmp_path, write, options, formula):
+    merged = merge(**three(tmp_path / "in", write), **options)
+    merged.save(tmp_path / "out")
+    assert formula in merged.summary["formula"]
+    assert merged.summary["formula"] in (tmp_path / "out" / "README.md").read_text()
+    assert merged.summary["servable"] == (write is write_lora)
 
 
 def test_overwrite_replaces_the_old_result(tmp_path):

@@ -1,12 +1,15 @@
-"""Which models are taken: losses and scores use the output weights and nothing else."""
+"""Which models are taken, how a row is spelt for them, and which adapters do not fit."""
 
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from adamergex.errors import InputError
-from adamergex.models import backbone
+from adamergex.models import Backbone, backbone
+from tests.support.backbones import ROWS, assert_untouched, ids_of, state, tiny_tokenizer
+from tests.support.folders import LORA, write_adapter
 
 
 def test_a_model_that_bends_its_logits_is_refused(tiny_folder, tmp_path):
@@ -17,3 +20,40 @@ def test_a_model_that_bends_its_logits_is_refused(tiny_folder, tmp_path):
     (folder / "config.json").write_text(json.dumps({**config, "final_logit_softcapping": 30.0}))
     with pytest.raises(InputError, match=r"capped: final_logit_softcapping: found 30\.0"):
         backbone(str(folder))
+
+
+def test_a_text_begins_with_the_token_that_says_so(tiny):
+    tok = tiny.tokenizer
+    for row in ROWS:
+        for end in (True, False):
+            found = tiny.tokens(row, end=end)
+            assert (found.ids, found.prompt_length) == ids_of(tiny, row, end=end)
+            assert found.ids[0] == tok.bos_token_id != tok.eos_token_id
+
+
+def test_where_there_is_no_such_token_the_end_of_the_last_text_begins_the_next(tiny):
+    """Qwen's tokenizer has none, and an empty prompt would leave its first token no context."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.bos_token = None
+    without = Backbone(tiny.model, tokenizer)
+    for row in ROWS:
+        found, usual = without.tokens(row, end=True), tiny.tokens(row, end=True)
+        assert found.ids == [tokenizer.eos_token_id, *usual.ids[1:]]
+        assert found.prompt_length == usual.prompt_length >= 1
+
+
+def test_a_module_that_the_base_lacks_is_named(tiny, tmp_path):
+    """An adapter of a larger model would otherwise end in an error of torch's."""
+    name = "base_model.model.model.layers.7.self_attn.q_proj"
+    tensors = {
+        f"{name}.lora_A.weight": np.ones((2, 32), np.float32),
+        f"{name}.lora_B.weight": np.ones((32, 2), np.float32),
+    }
+    folder = write_adapter(tmp_path / "larger", {**LORA, "target_modules": ["q_proj"]}, tensors)
+    before = state(tiny)
+    needed = "needed a module of the base model"
+    with pytest.raises(InputError, match=needed) as raised, tiny.adapted(folder):
+        pass
+    assert str(folder) in str(raised.value)
+    assert "layers.7.self_attn.q_proj" in str(raised.value)
+    assert_untouched(tiny, before)

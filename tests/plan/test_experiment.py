@@ -58,7 +58,7 @@ def test_how_many_merges_are_made(merges, targets):
     cells = len(targets) * len(DEMO.scales)
     assert kinds["merge"] == cells * len(merges)
     assert kinds["arimerge"] == kinds["add"] == cells
-    assert kinds["select"] == len(targets) * (len(merges) + 2)
+    assert kinds["select"] == len(targets) * (len(merges) + 3)  # AriMerge, T + t Rt, the headline
     assert kinds["model"] == kinds["vocabulary"] == kinds["results"] == 1
 
 
@@ -90,34 +90,64 @@ def test_only_the_oracle_sees_labels_of_the_target_language():
     last = planned(DEMO)
     oracles = {Workshop(DEMO).task_adapter(target) for target in DEMO.targets}
     for number, row in enumerate(last.config["rows"]):
-        if "among" not in row:
-            below = set(in_order([last.inputs[f"test.{number}"]]))
-            assert bool(below & oracles) == (row["method"] == "target-ft"), row
-            languages = {
-                s.config["data"]["language"]
-                for s in below
-                if s.kind == "train"
-                and s.config["data"]["task"] == "emoji"
-                and "labels" not in s.inputs
-            }
-            assert languages <= {row["target"] if row["method"] == "target-ft" else "en"}
+        below = set(in_order([last.inputs[f"test.{number}"]]))
+        assert bool(below & oracles) == (row["method"] == "target-ft"), row
+        languages = {
+            s.config["data"]["language"]
+            for s in below
+            if s.kind == "train"
+            and s.config["data"]["task"] == "emoji"
+            and "labels" not in s.inputs
+        }
+        assert languages <= {row["target"] if row["method"] == "target-ft" else "en"}
 
 
 def test_every_choice_has_the_task_adapter_in_the_running():
     for choice in steps(planned(DEMO), "select"):
-        zero = choice.config["strengths"].index(0)
+        zero = choice.config["scales"].index(0)
         assert choice.inputs[f"adapter.{zero}"] == Workshop(DEMO).task_adapter("en")
 
 
-def test_all_merging_methods_choose_among_the_same_number_of_settings():
-    counts = {len(choice.config["strengths"]) for choice in steps(planned(DEMO), "select")}
-    assert counts == {1 + len(DEMO.scales)}
+@every_merges
+def test_how_many_settings_a_row_chooses_among(merges):
+    """The headline chooses among all those of AdaMergeX's rows, every other row among its own."""
+    last = planned(replace(DEMO, merges=merges))
+    for number, row in enumerate(last.config["rows"]):
+        if choice := last.inputs.get(f"select.{number}"):
+            ways = len(merges) if row["headline"] else 1
+            assert len(choice.config["scales"]) == 1 + ways * len(DEMO.scales)
+            assert len(set(choice.config["labels"])) == len(choice.config["labels"])
+
+
+def test_the_headline_costs_no_dev_score_of_its_own():
+    last = planned(DEMO)
+    rows = last.config["rows"]
+    for number, row in enumerate(rows):
+        if row["headline"]:
+            ours, others = (
+                {
+                    step
+                    for i in numbers
+                    for role, step in last.inputs[f"select.{i}"].inputs.items()
+                    if role.startswith("dev.")
+                }
+                for numbers in (
+                    [number],
+                    [
+                        i
+                        for i, other in enumerate(rows)
+                        if (other["target"], other["method"]) == (row["target"], "adamergex")
+                        and not other["headline"]
+                    ],
+                )
+            )
+            assert ours == others
 
 
 def test_each_dev_score_is_of_the_candidate_beside_it():
     for choice in steps(planned(DEMO), "select"):
         targets = set()
-        for i in range(len(choice.config["strengths"])):
+        for i in range(len(choice.config["scales"])):
             dev = choice.inputs[f"dev.{i}"]
             assert dev.inputs["adapter"] == choice.inputs[f"adapter.{i}"]
             assert dev.config["data"]["split"] == "dev"
@@ -125,25 +155,35 @@ def test_each_dev_score_is_of_the_candidate_beside_it():
         assert len(targets) == 1
 
 
+def baseline_of(last, row):
+    """The number of the row of T itself in the same target language."""
+    (number,) = (
+        i
+        for i, other in enumerate(last.config["rows"])
+        if (other["target"], other["method"]) == (row["target"], "source-ft")
+    )
+    return number
+
+
 def test_every_row_is_measured_on_the_test_items_of_its_target():
     last = planned(DEMO)
     for number, row in enumerate(last.config["rows"]):
-        if "among" not in row:
-            test = last.inputs[f"test.{number}"]
-            assert test.config["data"] == Workshop(DEMO).task_data(row["target"], "test")
-            if choice := last.inputs.get(f"select.{number}"):
-                assert test.inputs["adapter"] == choice
+        test = last.inputs[f"test.{number}"]
+        assert test.config["data"] == Workshop(DEMO).task_data(row["target"], "test")
+        if choice := last.inputs.get(f"select.{number}"):
+            assert test.inputs["adapter"] == choice
+            assert test.inputs["unchanged"] == last.inputs[f"test.{baseline_of(last, row)}"]
 
 
 def test_every_method_has_a_row_for_every_target():
     rows = planned(DEMO).config["rows"]
     for target in DEMO.targets:
         assert {r["method"] for r in rows if r["target"] == target} == set(METHODS)
-        (last,) = (r for r in rows if r["target"] == target and "among" in r)
-        assert {(rows[i]["target"], rows[i]["method"]) for i in last["among"]} == {
-            (target, "adamergex")
-        }
-        assert len(last["among"]) == len(DEMO.merges)
+        (headline,) = (r for r in rows if r["target"] == target and r["headline"])
+        assert headline["method"] == "adamergex"
+        assert len([r for r in rows if (r["target"], r["method"]) == (target, "adamergex")]) == (
+            len(DEMO.merges) + 1
+        )
 
 
 def test_all_adapters_of_an_experiment_start_from_one_point():
@@ -177,6 +217,18 @@ def test_the_same_recipe_gives_the_same_plan():
         for recipe in (DEMO, replace(DEMO))
     )
     assert one == other
+
+
+def test_the_order_of_the_targets_trains_nothing_anew():
+    """Nor does that of the ways to merge: finished steps of the other order are used again."""
+    recipes = [
+        replace(DEMO, targets=targets, merges=merges)
+        for targets in (("fa", "tr"), ("tr", "fa"))
+        for merges in (DEMO.merges, DEMO.merges[::-1])
+    ]
+    for kind in ("vocabulary", "train"):
+        one, *others = (set(steps(planned(recipe), kind)) for recipe in recipes)
+        assert all(other == one for other in others)
 
 
 CHANGES = {

@@ -168,7 +168,8 @@ def test_a_gap_that_is_not_there_and_a_cosine_that_is_not_defined(tmp_path):
     """An oracle no better than T; a reference that was not trained at all."""
     config, records = experiment(("fa",))
     records["test.2"] = records["test.1"]
-    for relation in records["geometry.fa.translation"].values():
+    geometry = records["geometry.fa.translation"]
+    for relation in (geometry[k] for k in ("references", "divergence_to_task", "alignment")):
         relation["cosine"] = None
         for point in relation["by_layer"]:
             point["cosine"] = None

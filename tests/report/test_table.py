@@ -8,7 +8,7 @@ from rich.console import Console
 from adamergex.report import print_table
 from adamergex.report.table import verdict
 from adamergex.run.results import assembled
-from tests.support.results import experiment, test_record
+from tests.support.results import HEADLINE, experiment, test_record
 
 NAMES = {"fa": "Persian", "tr": "Turkish"}
 
@@ -75,12 +75,12 @@ def test_names_are_text_and_never_markup():
 )
 def test_the_verdict_follows_the_interval(right, says):
     config, records = experiment(("fa",))
-    records["test.6"] = test_record(right)
+    records[f"test.{HEADLINE}"] = test_record(right)
     results = assembled(config, records)
     sentence = verdict(results, "fa", NAMES)
     assert f"Persian: AdaMergeX (translation, weight, t=0.5) {says}" in sentence
     assert f"{(right - 20) / 40:+.3f} [" in sentence
-    versus = results["rows"][-1]["versus_source_ft"]
+    versus = results["rows"][HEADLINE]["versus_source_ft"]
     assert (versus["low"] > 0, versus["high"] < 0) == ("better" in says, "worse" in says)
 
 

@@ -9,8 +9,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from adamergex import models
+from adamergex.errors import AdamergexError
+from adamergex.plan import planned
+from adamergex.recipe import DEMO
+from adamergex.run import Store
 from adamergex.run.functions import FUNCTIONS
 from adamergex.run.store import RECORD_FILE
+from adamergex.step import Step, in_order
 from tests.support.folders import config_of, dense_updates, snapshot, stored_tensors, write_lora
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -19,10 +25,17 @@ SCALE = 0.7
 
 @pytest.fixture
 def steps(tmp_path):
-    """Finished steps: a folder with `adapter` in it for each role."""
+    """Finished steps: for each role a folder with `adapter` in it, and where its training began."""
     for seed, role in enumerate(("task", "reference_target", "reference_source", "oracle")):
         write_lora(tmp_path / role / "adapter", seed, lora_alpha=6)
+        write_record(tmp_path / role, init_sha256="ab" * 32)
     return {role.name: role for role in tmp_path.iterdir()}
+
+
+def write_record(folder, **record):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORD_FILE).write_text(json.dumps(record))
+    return folder
 
 
 def factors(steps, role):
@@ -90,31 +103,70 @@ def test_no_builder_stands_in_for_another(steps, tmp_path):
         )
 
 
-def score_record(folder, accuracy):
-    folder.mkdir(parents=True)
-    record = {"accuracy": accuracy, "standard_error": 0.01}
-    (folder / RECORD_FILE).write_text(json.dumps(record))
-    return folder
-
-
 @pytest.mark.parametrize(
     ("dev", "best"), [((0.5, 0.6), 1), ((0.5, 0.5), 0), ((0.6, 0.5), 0)], ids=str
 )
 def test_select_hands_on_the_adapter_that_dev_likes_best(steps, tmp_path, dev, best):
     inputs = {"adapter.0": steps["task"], "adapter.1": steps["oracle"]}
-    inputs |= {f"dev.{i}": score_record(tmp_path / f"dev{i}", a) for i, a in enumerate(dev)}
-    config = {"strengths": [0.0, 0.5], "labels": ["t=0", "t=0.5"]}
+    for i, accuracy in enumerate(dev):
+        found = {"accuracy": accuracy, "standard_error": 0.01}
+        inputs[f"dev.{i}"] = write_record(tmp_path / f"dev{i}", **found)
+    config = {"scales": [0.0, 0.5], "labels": ["t=0", "t=0.5"]}
     (tmp_path / "out").mkdir()
     record = FUNCTIONS["select"](config, inputs, tmp_path / "out")
     assert (record["chosen"], record["label"]) == (best, config["labels"][best])
-    assert record["strength"] == config["strengths"][best]
+    assert record["scale"] == config["scales"][best]
     assert [point["accuracy"] for point in record["dev"]] == list(dev)
     wanted = snapshot(inputs[f"adapter.{best}"] / "adapter")
     assert snapshot(tmp_path / "out" / "adapter") == wanted
 
 
+class LoadedError(Exception):
+    """A model was asked for."""
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    def refuse(name):
+        raise LoadedError(name)
+
+    monkeypatch.setattr(models, "backbone", refuse)
+
+
+def scored(tmp_path, scale):
+    """The record of a score step behind a choice of that scale, and the record of T's own."""
+    store = Store(tmp_path / "steps")
+    config = {"model": "m", "data": {"task": "emoji", "language": "fa", "split": "dev"}}
+    config["data"] |= {"source": "en", "reference": ""}
+    task = Step("score", config, {"adapter": Step("train", {})}, label="score T")
+    store.fill(task, lambda out: {"accuracy": 0.5, "correct": [True, False], "seconds": 3.0})
+    choice = Step("select", {})
+    store.fill(choice, lambda out: {"scale": scale})
+    last = Step("score", config, {"adapter": choice, "unchanged": task}, label="score the choice")
+    folders = {role: store.path(step) for role, step in last.inputs.items()}
+    store.fill(last, lambda out: FUNCTIONS["score"](config, folders, out))
+    return store.record(last), store.record(task), last
+
+
+@pytest.mark.usefixtures("no_model")
+def test_where_dev_left_t_alone_its_score_is_taken(tmp_path):
+    """Bit for bit, also where another run would round otherwise; and nothing is run again."""
+    record, own, last = scored(tmp_path, 0.0)
+    identity = {"kind": "score", "label": "score the choice", "fingerprint": last.fingerprint}
+    assert record == {**own, **identity}
+    assert own["label"] == "score T"
+    assert own["fingerprint"] != last.fingerprint
+
+
+@pytest.mark.usefixtures("no_model")
+def test_where_dev_chose_a_merge_it_is_scored_itself(tmp_path):
+    with pytest.raises(LoadedError):
+        scored(tmp_path, 0.5)
+
+
 def test_geometry_is_that_of_the_dense_updates(steps, tmp_path):
     record = FUNCTIONS["geometry"]({}, steps, tmp_path)
+    assert record["init_sha256"] == "ab" * 32
 
     def vector(role):
         updates = dense_updates(steps[role] / "adapter")
@@ -132,9 +184,13 @@ def test_geometry_is_that_of_the_dense_updates(steps, tmp_path):
         assert [point["layer"] for point in record[name]["by_layer"]] == [0, 1]
 
 
-def test_every_kind_of_a_plan_has_a_function():
-    from adamergex.plan import planned
-    from adamergex.recipe import DEMO
-    from adamergex.step import in_order
+@pytest.mark.parametrize("role", ["task", "reference_target", "reference_source", "oracle"])
+def test_geometry_of_different_starts_is_refused(steps, tmp_path, role):
+    """A difference of two adapters would mostly be that of their initialisations."""
+    write_record(steps[role], init_sha256="cd" * 32)
+    with pytest.raises(AdamergexError, match="started from 2 initialisations"):
+        FUNCTIONS["geometry"]({}, steps, tmp_path)
 
+
+def test_every_kind_of_a_plan_has_a_function():
     assert {step.kind for step in in_order([planned(DEMO)])} == set(FUNCTIONS)

@@ -30,7 +30,7 @@ MERGED = Step("merge", {"scale": 0.5, "space": "weight"}, THREE, label="merge t=
 SCORES = {t: Step("score", {"dev at t": t}, label=f"dev {t}") for t in DEV}
 CHOICE = Step(
     "select",
-    {"strengths": [0.0, 0.5], "labels": ["t=0", "t=0.5"]},
+    {"scales": [0.0, 0.5], "labels": ["t=0", "t=0.5"]},
     {
         "adapter.0": ADAPTERS["task"],
         "adapter.1": MERGED,
@@ -39,27 +39,37 @@ CHOICE = Step(
     },
     label="choose",
 )
+GEOMETRY = Step("geometry", {}, ADAPTERS, label="geometry")
 # Takes the choice, and the results of three other kinds, so that several can run at once.
 LAST = Step(
-    "geometry",
-    {},
+    "select",
+    {"scales": [0.0, 0.5, 0.5], "labels": ["choice", "add", "arimerge"]},
     {
-        "task": CHOICE,
-        "reference_target": Step("add", {"scale": 0.5}, inputs("task", "reference_target")),
-        "reference_source": Step("arimerge", {"c": 0.5}, THREE),
-        "oracle": ADAPTERS["oracle"],
+        "adapter.0": CHOICE,
+        "adapter.1": Step("add", {"scale": 0.5}, inputs("task", "reference_target")),
+        "adapter.2": Step("arimerge", {"c": 0.5}, THREE),
+        "dev.0": SCORES["0"],
+        "dev.1": SCORES["0.5"],
+        "dev.2": SCORES["0"],
+        "geometry": GEOMETRY,
     },
-    label="geometry",
+    label="last",
 )
 FAILING = Step("merge", {"scale": 0.5, "space": "sideways"}, THREE, label="merge sideways")
+UNFORESEEN = Step("merge", {"scale": 0.5}, THREE, label="merge nowhere")
 
 
 @pytest.fixture
 def store(tmp_path):
     """A store in which the adapters and scores are finished already."""
     store = Store(tmp_path / "steps")
+
+    def train(out, seed):
+        write_lora(out / "adapter", seed)
+        return {"init_sha256": "ab" * 32}
+
     for seed, step in enumerate(ADAPTERS.values()):
-        store.fill(step, lambda out, seed=seed: write_lora(out / "adapter", seed) and {})
+        store.fill(step, lambda out, seed=seed: train(out, seed))
     for t, step in SCORES.items():
         record = {"accuracy": DEV[t], "standard_error": 0.05}
         store.fill(step, lambda out, record=record: record)
@@ -91,12 +101,13 @@ def test_a_plan_is_executed_and_the_second_time_used_again(store):
     for step in done:
         assert events.index(("started", step)) < events.index(("finished", step))
     # The steps did what their names say: the choice of dev is the merge.
-    assert store.record(CHOICE)["label"] == "t=0.5"
+    assert store.record(CHOICE)["chosen"] == 1
     updates = {name: dense_updates(store.path(s) / "adapter") for name, s in ADAPTERS.items()}
     for module, found in dense_updates(store.path(CHOICE) / "adapter").items():
         t, rt, rs, _ = (updates[name][module] for name in ADAPTERS)
         np.testing.assert_allclose(found, t + 0.5 * (rt - rs), atol=1e-5)
-    assert "alignment" in store.record(LAST)
+    assert "alignment" in store.record(GEOMETRY)
+    assert store.record(LAST)["chosen"] == 1
 
     assert ran(LAST, store) == [("reused", step) for step in ordered]
 
@@ -108,7 +119,44 @@ def test_an_error_of_a_step_is_raised_here_and_other_results_are_kept(store):
     assert store.finished(MERGED)
     assert not store.finished(FAILING)
     assert not store.finished(last)
-    assert not list(store.folder.glob(".*"))
+    assert [path.name for path in store.folder.glob(".*")] == [".lock"]
+
+
+def test_an_error_that_nobody_foresaw_names_its_step(store):
+    with pytest.raises(AdamergexError, match=r"^merge nowhere: KeyError: 'space'$"):
+        execute(UNFORESEEN, store, workers=1)
+    assert not store.finished(UNFORESEEN)
+
+
+def test_an_interrupt_ends_the_workers_at_once(store):
+    """What they are at is not waited for: it would have been finished otherwise."""
+    before = set(active_children())
+
+    def interrupt(event):
+        if event.what == "started":
+            assert set(active_children()) - before
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(MERGED, store, workers=2, on_event=interrupt)
+    assert set(active_children()) <= before
+    assert not store.finished(MERGED)
+    ran(MERGED, store)  # the store is free again, and what was left in it does no harm
+    assert store.finished(MERGED)
+
+
+def test_a_store_serves_one_run_at_a_time(store):
+    other = Store(store.folder)
+
+    def second(event):
+        with pytest.raises(InputError, match="found another run at work"):
+            execute(MERGED, other)
+        events.append(event.what)
+
+    events = []
+    execute(MERGED, store, workers=1, on_event=second)
+    assert events.count("finished") == 1
+    execute(MERGED, other)
 
 
 def test_a_worker_that_dies_is_an_error_that_names_what_it_did(store):

@@ -7,7 +7,17 @@ import pytest
 
 from adamergex.run.results import assembled
 from adamergex.score import paired_bootstrap
-from tests.support.results import ALIGNMENTS, ROWS, N, experiment, select_record, test_record
+from tests.support.results import (
+    ALIGNMENTS,
+    EVERY_SETTING,
+    HEADLINE,
+    INIT,
+    ROWS,
+    N,
+    experiment,
+    select_record,
+    test_record,
+)
 
 
 @pytest.fixture
@@ -29,7 +39,7 @@ def row_of(results, target, method, variant=""):
 @pytest.mark.parametrize(("target", "fewer"), [("fa", 0), ("tr", 1)])
 def test_accuracies_and_differences(made, target, fewer):
     base = 20 - fewer
-    for (method, variant, right, *_), row in zip(ROWS, rows_of(made, target)[:-1], strict=True):
+    for (method, variant, right, *_), row in zip(ROWS, rows_of(made, target), strict=True):
         count = right - fewer * (method != "target-ft")
         assert (row["method"], row["variant"], row["n"]) == (method, variant, N)
         assert row["accuracy"] == count / N
@@ -55,43 +65,47 @@ def test_the_interval_pairs_the_items(made):
 
 def test_settings_are_those_of_dev(made):
     row = row_of(made, "fa", "adamergex", "translation, weight")
-    assert (row["setting"], row["strength"]) == ("t=0.5", 0.5)
+    assert (row["setting"], row["scale"]) == ("t=0.5", 0.5)
     assert [point["accuracy"] for point in row["dev"]] == [0.5, 0.625, 0.55]
     assert "setting" not in row_of(made, "fa", "source-ft")
-    assert row_of(made, "fa", "arimerge", "translation")["strength"] == 0
+    assert row_of(made, "fa", "arimerge", "translation")["scale"] == 0
 
 
-def test_the_headline_is_the_row_that_dev_likes_best(made):
+def test_each_target_has_one_headline(made):
     for target in ("fa", "tr"):
-        *_, headline = rows_of(made, target)
+        *others, headline = rows_of(made, target)
+        assert headline["headline"] is True
+        assert all(row["headline"] is False for row in others)
         best = row_of(made, target, "adamergex", "translation, weight")
-        assert headline["headline"]
-        assert headline["variant"] == "best on dev"
-        assert headline["setting"] == "translation, weight, t=0.5"
-        same = ("accuracy", "n", "step", "strength", "versus_source_ft", "gap_closed", "dev")
+        assert headline["setting"] == f"{best['variant']}, {best['setting']}"
+        same = ("accuracy", "n", "scale", "versus_source_ft", "gap_closed")
         assert {name: headline[name] for name in same} == {name: best[name] for name in same}
-    assert [bool(row.get("headline")) for row in made["rows"]] == [
-        row["variant"] == "best on dev" for row in made["rows"]
-    ]
+        assert [point["label"] for point in headline["dev"]] == list(EVERY_SETTING)
 
 
-def test_the_headline_does_not_look_at_test():
-    """The row with the better test score is not taken where dev likes the other better."""
+def test_every_row_tells_which_steps_it_comes_from(made):
+    """By that number the adapter that dev chose is found."""
+    assert [row["step"] for row in made["rows"]] == list(range(2 * len(ROWS)))
+
+
+def test_the_headline_is_what_its_own_steps_found():
+    """No other row's score, be it on dev or on test, can put another in its place."""
     config, records = experiment(("fa",))
-    records["select.7"] = select_record([0.5, 0.525, 0.7], 2)
-    made = assembled(config, records)
-    headline = made["rows"][-1]
-    assert headline["setting"] == "causal-lm, factor, t=1"
+    records[f"select.{HEADLINE}"] = select_record([0.5, 0.5, 0.5, 0.5, 0.7], 4, EVERY_SETTING)
+    records[f"test.{HEADLINE}"] = test_record(17)
+    headline = assembled(config, records)["rows"][HEADLINE]
+    assert (headline["setting"], headline["scale"]) == ("causal-lm, factor, t=1", 1)
     assert headline["accuracy"] == 17 / 40 < 25 / 40
 
 
 def test_where_nothing_beats_t_the_headline_is_t():
     config, records = experiment(("fa",))
-    for number in (6, 7):
-        records[f"select.{number}"] = select_record([0.7, 0.7, 0.6], 0)
-    headline = assembled(config, records)["rows"][-1]
-    assert headline["strength"] == 0
-    assert headline["setting"].endswith("t=0")
+    records[f"select.{HEADLINE}"] = select_record([0.7, 0.7, 0.6, 0.7, 0.6], 0, EVERY_SETTING)
+    records[f"test.{HEADLINE}"] = records["test.1"]
+    headline = assembled(config, records)["rows"][HEADLINE]
+    assert (headline["setting"], headline["scale"]) == ("t=0", 0)
+    assert headline["versus_source_ft"] == {"difference": 0, "low": 0, "high": 0}
+    assert headline["gap_closed"] == 0
 
 
 def test_no_gap_is_closed_where_there_is_none():
@@ -106,7 +120,9 @@ def test_what_is_said_of_the_whole(made):
     assert made["targets"] == ["fa", "tr"]
     for target in made["targets"]:
         for name, alignment in ALIGNMENTS.items():
-            assert made["geometry"][target][name]["alignment"]["cosine"] == alignment
+            geometry = made["geometry"][target][name]
+            assert geometry["alignment"]["cosine"] == alignment
+            assert geometry["init_sha256"] == INIT
 
 
 def test_the_records_are_left_as_they_were():

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from adamergex.errors import InputError
 from adamergex.run import Store
 from adamergex.run.store import RECORD_FILE
 from adamergex.step import Step
@@ -92,6 +93,26 @@ def test_sweeping_removes_what_killed_runs_left_and_nothing_else(store):
     store.sweep()
     assert {path.name for path in store.folder.iterdir()} == {STEP.folder, "notes.txt"}
     assert store.finished(STEP)
+
+
+def test_one_run_holds_the_store(store):
+    other = Store(store.folder)
+    with store.locked():
+        with pytest.raises(InputError, match="found another run at work") as raised, other.locked():
+            pass
+        assert str(store.folder) in str(raised.value)
+        store.sweep()  # must not take the lock away
+        with pytest.raises(InputError), other.locked():
+            pass
+    with other.locked():
+        pass
+
+
+def test_an_error_frees_the_store(store):
+    with pytest.raises(ZeroDivisionError), store.locked():
+        raise ZeroDivisionError
+    with Store(store.folder).locked():
+        pass
 
 
 def test_a_record_is_plain_json(store):

@@ -128,7 +128,7 @@ def select(config: Config, inputs: Inputs, out: Path) -> Record:
     shutil.copytree(inputs[f"adapter.{best}"] / "adapter", out / "adapter")
     return {
         "chosen": best,
-        "label": config["labels"][best],
+        "setting": config["labels"][best],
         "scale": config["scales"][best],
         "dev": [
             {

@@ -50,7 +50,7 @@ def _row(entry: Record, number: int, records: Mapping[str, Record]) -> dict[str,
     test, select = records[f"test.{number}"], records.get(f"select.{number}")
     row = {**entry, "step": number, **{k: test[k] for k in ("accuracy", "standard_error", "n")}}
     if select is not None:
-        row |= {"setting": select["label"], "scale": select["scale"], "dev": select["dev"]}
+        row |= {"setting": select["setting"], "scale": select["scale"], "dev": select["dev"]}
     return row
 
 

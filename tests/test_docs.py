@@ -1,0 +1,39 @@
+"""What README and docs promise: files that exist, commands and options that exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from adamergex.cli.commands import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_the_repository_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_options_exist(page):
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    known = {name: set() for name in cli.commands}
+    for name, command in cli.commands.items():
+        known[name] = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
+    for line in re.findall(r"^ {4}adamergex (.+)$", text, re.MULTILINE):
+        name, *words = line.split()
+        assert name in known, line
+        assert {w for w in words if w.startswith("--")} <= known[name] | {"--help"}, line
+    options = {option for found in known.values() for option in found} | {"--help"}
+    for option in re.findall(r"`(--[a-z0-9-]+)", text):
+        assert option in options | {"--max-lora-rank"}, option
+
+
+def test_make_targets_named_in_the_readme_exist():
+    named = set(re.findall(r"make ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets
