@@ -154,7 +154,7 @@ def test_names_are_text_and_never_markup(tmp_path):
     for row in config["rows"]:
         row["variant"] = row["variant"] and f"{row['variant']} {HOSTILE}"
     for name in [key for key in records if key.startswith("select")]:
-        records[name]["label"] = HOSTILE
+        records[name]["setting"] = HOSTILE
     results = assembled(config, records)
     results["geometry"]["fa"][HOSTILE] = results["geometry"]["fa"].pop("translation")
     text = written(tmp_path, results, {"fa": HOSTILE})

@@ -59,7 +59,7 @@ def test_names_are_text_and_never_markup():
     config, records = experiment(("fa",))
     for row in config["rows"]:
         row["variant"] = "[bold]x[/bold]"
-    records["select.4"]["label"] = "[red]t[/red]"
+    records["select.4"]["setting"] = "[red]t[/red]"
     text = printed(assembled(config, records), {"fa": "[blink]Persian[/blink]"})
     for name in ("[bold]x[/bold]", "[red]t[/red]", "[blink]Persian[/blink]"):
         assert name in text

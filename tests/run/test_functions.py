@@ -114,7 +114,7 @@ def test_select_hands_on_the_adapter_that_dev_likes_best(steps, tmp_path, dev, b
     config = {"scales": [0.0, 0.5], "labels": ["t=0", "t=0.5"]}
     (tmp_path / "out").mkdir()
     record = FUNCTIONS["select"](config, inputs, tmp_path / "out")
-    assert (record["chosen"], record["label"]) == (best, config["labels"][best])
+    assert (record["chosen"], record["setting"]) == (best, config["labels"][best])
     assert record["scale"] == config["scales"][best]
     assert [point["accuracy"] for point in record["dev"]] == list(dev)
     wanted = snapshot(inputs[f"adapter.{best}"] / "adapter")

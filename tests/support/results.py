@@ -47,7 +47,7 @@ def select_record(
     ]
     return {
         "chosen": chosen,
-        "label": dev[chosen]["label"],
+        "setting": dev[chosen]["label"],
         "scale": dev[chosen]["scale"],
         "dev": dev,
     }
