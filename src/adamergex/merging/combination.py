@@ -10,7 +10,7 @@ from adamergex.checkpoint import Checkpoint, LoraConfig, NDArray, open_checkpoin
 from adamergex.errors import InputError
 from adamergex.merging.lora import portable, update
 from adamergex.merging.saving import Outcome, save_adapter
-from adamergex.merging.three import Three, checked
+from adamergex.merging.three import check_pair
 from adamergex.merging.units import Computed, kept, stored_dtype
 
 __all__ = ["add", "arimerge"]
@@ -63,7 +63,7 @@ def _opened(folders: dict[str, Path]) -> dict[str, Checkpoint]:
     roles = {role: open_checkpoint(folder) for role, folder in folders.items()}
     task, *references = roles.values()
     for other in references:
-        checked(Three(task, other, other))
+        check_pair(task, other)
     for checkpoint in roles.values():
         config = checkpoint.config
         if not isinstance(config, LoraConfig) or config.use_dora or config.lora_bias:

@@ -17,7 +17,7 @@ from adamergex.merging.api import Merged
 from adamergex.merging.lora import update
 from adamergex.merging.options import MergeOptions
 from adamergex.merging.simple import prefix_matrices
-from adamergex.merging.three import Three, checked
+from adamergex.merging.three import Three, check_pair
 from adamergex.merging.units import finite
 
 __all__ = ["Gram", "compared", "described", "gram"]
@@ -68,15 +68,9 @@ def compared(
         with three, of Rt - Rs against T; merge (what `adamergex merge` would make).
     """
     first = checkpoints[0]
-    triple = (
-        (first, *checkpoints[1:3])
-        if len(checkpoints) >= 3
-        else (first, checkpoints[1], checkpoints[1])
-    )
-    three = Three(*triple)
     try:
         for other in checkpoints[1:]:
-            checked(Three(first, other, other), allow_different_base=allow_different_base)
+            check_pair(first, other, allow_different_base=allow_different_base)
     except InputError as error:
         return {"compatible": False, "problem": str(error)}
     table = gram(checkpoints)
@@ -88,7 +82,7 @@ def compared(
             facts["pairs"].append({"pair": names, **table.relation(unit[i], unit[j])})
     if len(checkpoints) == 3:
         facts["divergence_to_task"] = table.relation(unit[1] - unit[2], unit[0])
-        facts["merge"] = Merged(three, MergeOptions()).summary
+        facts["merge"] = Merged(Three(*checkpoints), MergeOptions()).summary
     return facts
 
 

@@ -12,7 +12,7 @@ from adamergex.checkpoint import Checkpoint, Dtype, NDArray, TensorInfo
 from adamergex.errors import InputError
 from adamergex.merging.options import MergeOptions
 from adamergex.merging.three import Three
-from adamergex.merging.units import Computed, Outline, Unit, finite, stored_dtype
+from adamergex.merging.units import Computed, Outline, Unit, finite_part, stored_dtype
 
 __all__ = ["outline", "portable", "update"]
 
@@ -76,7 +76,7 @@ def update(checkpoint: Checkpoint, module: str) -> LowRank:
 
     Kernels of convolutions are flattened, (r, in, k, k) to (r, in k k): the product is the same.
     """
-    b, a = _finite(checkpoint, module, "b"), _finite(checkpoint, module, "a")
+    b, a = finite_part(checkpoint, module, "b"), finite_part(checkpoint, module, "a")
     flat = LowRank(b.reshape(b.shape[0], -1), a.reshape(a.shape[0], -1))
     return flat.times(checkpoint.scaling(module))
 
@@ -123,19 +123,15 @@ class _Merger:
         guarded = 0
         parts = self.three.task.layout.modules[module]
         if "magnitude" in parts:
-            m, m_rt, m_rs = (_finite(c, module, "magnitude") for c in self.three)
+            m, m_rt, m_rs = (finite_part(c, module, "magnitude") for c in self.three)
             rule = Multiplicative()
             ratio = rule.difference(m_rt, m_rs)
             values["magnitude"] = rule.applied(rule.scaled(ratio, self.options.scale), m)
             guarded = ratio.guarded
         if "bias" in parts:
-            scaled = [_finite(c, module, "bias") * c.scaling(module) for c in self.three]
+            scaled = [finite_part(c, module, "bias") * c.scaling(module) for c in self.three]
             values["bias"] = self._transferred(Additive(), *scaled)
         return Computed(values, guarded=guarded)
-
-
-def _finite(checkpoint: Checkpoint, module: str, part: str) -> NDArray:
-    return finite(checkpoint, checkpoint.layout.modules[module][part])
 
 
 def _with_rank(shape: tuple[int, ...], part: str, rank: int) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from adamergex.checkpoint import Checkpoint, Ia3Config, LoraConfig, PrefixConfig
 from adamergex.errors import InputError
 
-__all__ = ["Three", "checked"]
+__all__ = ["Three", "check_pair", "checked"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,14 @@ def checked(three: Three, *, allow_different_base: bool = False) -> Three:
         InputError: The first thing that differs, in the reference that differs from the task.
     """
     for other in three.references:
-        _same_config(three.task, other, allow_different_base)
-        _same_modules(three.task, other)
+        check_pair(three.task, other, allow_different_base=allow_different_base)
     return three
+
+
+def check_pair(task: Checkpoint, other: Checkpoint, *, allow_different_base: bool = False) -> None:
+    """Raises InputError unless `other` fits `task` as `checked` has it."""
+    _same_config(task, other, allow_different_base)
+    _same_modules(task, other)
 
 
 def _same_config(task: Checkpoint, other: Checkpoint, allow_different_base: bool) -> None:

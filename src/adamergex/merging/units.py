@@ -16,6 +16,7 @@ __all__ = [
     "Unit",
     "additive",
     "finite",
+    "finite_part",
     "kept",
     "stored_dtype",
 ]
@@ -80,6 +81,11 @@ class Outline:
 def finite(checkpoint: Checkpoint, tensor: str) -> NDArray:
     """One tensor in float32 or better. Raises InputError where it holds NaN or infinity."""
     return wide(checkpoint.read(tensor), f"{checkpoint.weights}: {tensor}")
+
+
+def finite_part(checkpoint: Checkpoint, module: str, part: str) -> NDArray:
+    """One part of one module's adapter, as `finite` reads it."""
+    return finite(checkpoint, checkpoint.layout.modules[module][part])
 
 
 def stored_dtype(checkpoints: Iterable[Checkpoint]) -> Dtype:

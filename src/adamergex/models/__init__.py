@@ -1,6 +1,6 @@
 """Backbones and tokenizers, loaded once in a process."""
 
-from adamergex.models.backbone import Backbone, Tokens, backbone, decoder_of, prefixed
+from adamergex.models.backbone import Backbone, Tokens, backbone, has_prefix, last_hidden
 from adamergex.models.builtin import BUILTIN, cache_folder, prepared
 
 __all__ = [
@@ -9,7 +9,7 @@ __all__ = [
     "Tokens",
     "backbone",
     "cache_folder",
-    "decoder_of",
-    "prefixed",
+    "has_prefix",
+    "last_hidden",
     "prepared",
 ]

@@ -22,7 +22,7 @@ from adamergex.merging import update
 from adamergex.models.builtin import BUILTIN, prepared
 from adamergex.tasks import Example
 
-__all__ = ["Backbone", "Tokens", "backbone", "decoder_of", "packed", "prefixed"]
+__all__ = ["Backbone", "Tokens", "backbone", "has_prefix", "last_hidden", "packed"]
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,11 @@ class Backbone:
 
         No row attends to another.
         """
-        if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+        if has_prefix(model):
             ids, mask = (x.to(self.model.device) for x in padded(rows))
-            return prefixed(model, ids, mask)[mask.bool()]
+            return last_hidden(model, ids, mask=mask)[mask.bool()]
         ids, positions = (x.to(self.model.device) for x in packed(rows))
-        body = decoder_of(model)
-        return body(input_ids=ids, position_ids=positions, use_cache=False).last_hidden_state[0]
+        return last_hidden(model, ids, positions=positions)[0]
 
     @contextmanager
     def adapted(self, adapter: Path | None) -> Generator[Any]:
@@ -99,7 +98,7 @@ class Backbone:
 
     def restored(self, wrapped: Any) -> None:
         """Takes an adapter off again, and whatever training put on the model with it."""
-        if not wrapped.active_peft_config.is_prompt_learning:  # those leave the base as it is
+        if not has_prefix(wrapped):  # which leaves the base as it is
             wrapped.unload()
         # TRL puts a forward of its own on the instance, one around the other at each training.
         vars(self.model).pop("forward", None)
@@ -107,20 +106,36 @@ class Backbone:
         self.model.eval()
 
 
-def decoder_of(model: Any) -> Any:
-    """The layers below the output head; with an adapter on, PEFT has put it inside them.
+def has_prefix(model: Any) -> bool:
+    """Whether the adapter on `model` is a prefix: a cache before each row, outside the layers."""
+    return isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
 
-    Raises:
-        InputError: The adapter is a prefix, which PEFT adds outside the layers: run without its
-            wrapper they would leave it out.
+
+def last_hidden(
+    model: Any, ids: Tensor, *, positions: Tensor | None = None, mask: Tensor | None = None
+) -> Tensor:
+    """The hidden states below the output layer: (rows, length, width).
+
+    Args:
+        model: The base, or the base with an adapter on it.
+        ids: Token ids, (rows, length).
+        positions: For rows packed into one: positions that start again at 0 with each of them.
+        mask: For rows that are padded, as they must be with a prefix: each has a cache of its own.
     """
-    if isinstance(model, PeftModel):
-        config: Any = model.active_peft_config
-        if config.is_prompt_learning:
-            found = str(config.peft_type.value)
-            raise InputError("adapter", "peft_type", found=found, needed="LORA or IA3, to be run")
-        model = model.get_base_model()
-    return model.get_decoder()
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    inputs: dict[str, Any] = {"position_ids": positions}
+    if has_prefix(model):
+        assert mask is not None
+        prefix: Any = model.active_peft_config
+        before = torch.ones(
+            len(ids), prefix.num_virtual_tokens, dtype=mask.dtype, device=mask.device
+        )
+        # PEFT adds a prefix in its wrapper, which is left out here with the output layer.
+        inputs = {
+            "attention_mask": torch.cat([before, mask], dim=1),
+            "past_key_values": model.get_prompt(len(ids)),
+        }
+    return base.get_decoder()(input_ids=ids, use_cache=False, **inputs).last_hidden_state
 
 
 def _weight_changes(model: Any, checkpoint: Checkpoint) -> list[tuple[Tensor, Tensor]] | None:
@@ -178,25 +193,6 @@ def padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
     return ids, mask
-
-
-def prefixed(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
-    """The last hidden states with prefix tuning: (rows, longest, width).
-
-    A prefix is a cache that stands before each row, so rows cannot be packed into one.
-    """
-    tokens = model.active_peft_config.num_virtual_tokens
-    before = torch.ones(len(ids), tokens, dtype=mask.dtype, device=mask.device)
-    return (
-        model.get_base_model()
-        .get_decoder()(
-            input_ids=ids,
-            attention_mask=torch.cat([before, mask], dim=1),
-            past_key_values=model.get_prompt(len(ids)),
-            use_cache=False,
-        )
-        .last_hidden_state
-    )
 
 
 @lru_cache(maxsize=1)

@@ -87,6 +87,6 @@ def _svg(figure: Figure, title: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor")
     # The page's style sets the size: the picture fills its column and keeps its shape.
-    text = re.sub(r'<svg ([^>]*?)(?:width|height)="[^"]*"', r"<svg \1", text, count=1)
-    text = re.sub(r'<svg ([^>]*?)(?:width|height)="[^"]*"', r"<svg \1", text, count=1)
+    tag, _, rest = text.partition(">")
+    text = re.sub(r' (?:width|height)="[^"]*"', "", tag) + ">" + rest
     return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

@@ -15,17 +15,13 @@ from typing import Any
 
 from adamergex.errors import AdamergexError
 from adamergex.run.results import assembled
-from adamergex.run.store import RECORD_FILE
+from adamergex.run.store import read_record
 
 __all__ = ["FUNCTIONS"]
 
 Config = Mapping[str, Any]
 Inputs = Mapping[str, Path]
 Record = dict[str, Any]
-
-
-def _record(folder: Path) -> Record:
-    return json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
 
 
 def prepare_model(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
@@ -55,7 +51,7 @@ def train(config: Config, inputs: Inputs, out: Path) -> Record:
     from adamergex.tasks import examples
     from adamergex.train import train_adapter
 
-    labels = _record(inputs["labels"])["predictions"] if "labels" in inputs else None
+    labels = read_record(inputs["labels"])["predictions"] if "labels" in inputs else None
     return train_adapter(
         backbone(config["model"]),
         examples(config["data"], labels),
@@ -63,7 +59,7 @@ def train(config: Config, inputs: Inputs, out: Path) -> Record:
         adapter=config["adapter"],
         training=config["training"],
         seed=config["seed"],
-        vocabulary=_record(inputs["vocabulary"])["tokens"],
+        vocabulary=read_record(inputs["vocabulary"])["tokens"],
     )
 
 
@@ -95,8 +91,8 @@ def score(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
     from adamergex.score import accuracy, majority, predictions, standard_error
     from adamergex.tasks import items
 
-    if "unchanged" in inputs and _record(inputs["adapter"])["scale"] == 0:
-        return _record(inputs["unchanged"])
+    if "unchanged" in inputs and read_record(inputs["adapter"])["scale"] == 0:
+        return read_record(inputs["unchanged"])
     asked = items(config["data"])
     base = backbone(config["model"])
     start = time.perf_counter()
@@ -119,7 +115,7 @@ def select(config: Config, inputs: Inputs, out: Path) -> Record:
     """The candidate with the best dev score; its adapter is handed on in out/adapter."""
     from adamergex.select import Candidate, chosen
 
-    scores = [_record(inputs[f"dev.{i}"]) for i in range(len(config["scales"]))]
+    scores = [read_record(inputs[f"dev.{i}"]) for i in range(len(config["scales"]))]
     candidates = [
         Candidate(scale, found["accuracy"])
         for scale, found in zip(config["scales"], scores, strict=True)
@@ -150,7 +146,7 @@ def geometry(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG0
     from adamergex.merging import gram
 
     roles = ("task", "reference_target", "reference_source", "oracle")
-    starts = {_record(inputs[role])["init_sha256"] for role in roles}
+    starts = {read_record(inputs[role])["init_sha256"] for role in roles}
     if len(starts) != 1:
         raise AdamergexError(f"{', '.join(roles)} started from {len(starts)} initialisations")
     table = gram([open_checkpoint(inputs[role] / "adapter") for role in roles])
@@ -165,7 +161,7 @@ def geometry(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG0
 
 def results(config: Config, inputs: Inputs, out: Path) -> Record:
     """All the numbers of the experiment in one place, out/results.json."""
-    found = assembled(config, {role: _record(folder) for role, folder in inputs.items()})
+    found = assembled(config, {role: read_record(folder) for role, folder in inputs.items()})
     (out / "results.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     return {}
 

@@ -14,9 +14,14 @@ from typing import Any
 from adamergex.errors import InputError
 from adamergex.step import Step
 
-__all__ = ["RECORD_FILE", "Store"]
+__all__ = ["RECORD_FILE", "Store", "read_record"]
 
 RECORD_FILE = "record.json"
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record in a finished step's folder."""
+    return json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
 
 
 class Store:
@@ -40,7 +45,7 @@ class Store:
 
     def record(self, step: Step) -> dict[str, Any]:
         """What a finished step said of itself."""
-        return json.loads((self.path(step) / RECORD_FILE).read_text(encoding="utf-8"))
+        return read_record(self.path(step))
 
     def fill(self, step: Step, function: Callable[[Path], dict[str, Any]]) -> None:
         """Runs `function` on a new folder, writes its record last, renames the folder into place.

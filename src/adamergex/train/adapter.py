@@ -16,7 +16,7 @@ from transformers import PrinterCallback, set_seed
 from trl.trainer.sft_config import SFTConfig
 
 from adamergex.errors import InputError
-from adamergex.models import Backbone
+from adamergex.models import Backbone, Tokens, has_prefix
 from adamergex.tasks import Example
 from adamergex.train.trainer import AdapterTrainer
 
@@ -53,11 +53,11 @@ def initialised(backbone: Backbone, adapter: Mapping[str, Any], seed: int) -> tu
 
 def vocabulary_of(backbone: Backbone, rows: Iterable[Example]) -> list[int]:
     """The token ids that occur in the completions of `rows`, the end token among them, sorted."""
-    used: set[int] = set()
-    for row in rows:
-        tokens = backbone.tokens(row, end=True)
-        used.update(tokens.ids[tokens.prompt_length :])
-    return sorted(used)
+    return sorted(_labels([backbone.tokens(row, end=True) for row in rows]))
+
+
+def _labels(rows: Iterable[Tokens]) -> set[int]:
+    return {token for row in rows for token in row.ids[row.prompt_length :]}
 
 
 def train_adapter(
@@ -90,7 +90,7 @@ def train_adapter(
     """
     tokens = [backbone.tokens(row, end=True) for row in rows]
     if vocabulary is not None:
-        _check_vocabulary(vocabulary, vocabulary_of(backbone, rows))
+        _check_vocabulary(vocabulary, _labels(tokens))
     model, digest = initialised(backbone, adapter, seed)
     data = Dataset.from_list(
         [
@@ -99,7 +99,7 @@ def train_adapter(
         ]
     )
     # A prefix is a cache, and rows packed into one sequence cannot each have a cache of their own.
-    packing = not model.active_peft_config.is_prompt_learning
+    packing = not has_prefix(model)
     start = time.perf_counter()
     try:
         with TemporaryDirectory() as scratch:
@@ -126,11 +126,11 @@ def train_adapter(
     }
 
 
-def _check_vocabulary(vocabulary: list[int], labels: list[int]) -> None:
+def _check_vocabulary(vocabulary: list[int], labels: set[int]) -> None:
     """A label outside it, or out of order, would be trained as another token without a word."""
     if vocabulary != sorted(set(vocabulary)):
         raise InputError("vocabulary", found="token ids out of order", needed="sorted, each once")
-    missing = sorted(set(labels) - set(vocabulary))
+    missing = sorted(labels.difference(vocabulary))
     if missing:
         raise InputError("vocabulary", found=f"none of {missing}", needed="every token of a label")
 

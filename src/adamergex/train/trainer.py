@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from trl.trainer.sft_trainer import SFTTrainer
 
-from adamergex.models import decoder_of, prefixed
+from adamergex.models import last_hidden
 
 __all__ = ["AdapterTrainer"]
 
@@ -52,12 +52,12 @@ class AdapterTrainer(SFTTrainer):
 
     def _restricted_loss(self, model: Any, inputs: dict[str, Any], count: Any) -> Tensor:
         model = self.accelerator.unwrap_model(model)
-        if model.active_peft_config.is_prompt_learning:
-            hidden = prefixed(model, inputs["input_ids"], inputs["attention_mask"])
-        else:
-            hidden = decoder_of(model)(
-                input_ids=inputs["input_ids"], position_ids=inputs["position_ids"], use_cache=False
-            ).last_hidden_state
+        hidden = last_hidden(
+            model,
+            inputs["input_ids"],
+            positions=inputs.get("position_ids"),
+            mask=inputs.get("attention_mask"),
+        )
         labels = inputs["labels"][:, 1:]
         wanted = labels != -100
         assert self._vocabulary is not None
