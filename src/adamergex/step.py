@@ -11,11 +11,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-__all__ = ["SCHEMA", "Step", "in_order"]
+__all__ = ["SCHEMA", "Step", "digest", "in_order"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when records or folders change their meaning: old ones are then not used again."""
 
 
@@ -29,6 +30,8 @@ class Step:
         inputs: Role -> the step whose folder is read.
         label: For people; not part of the identity.
         version: Of the function; raised when the same config would give another result.
+        files: SHA-256 -> where a file with that content lies. `config` names it by the SHA-256;
+            the place is not part of the identity.
     """
 
     kind: str
@@ -36,6 +39,7 @@ class Step:
     inputs: Mapping[str, Step] = field(default_factory=dict)
     label: str = ""
     version: int = 1
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -75,3 +79,23 @@ def in_order(wanted: Iterable[Step]) -> list[Step]:
                 yield step
 
     return [step for last in wanted for step in visit(last)]
+
+
+def digest(path: Path) -> str:
+    """What stands for a local file or folder in a step's config, wherever it lies: a SHA-256.
+
+    Of every file its name, its size, and its first and last MiB: a model of many gigabytes is not
+    read whole before each run.
+    """
+    end = 2**20
+    found = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        size = file.stat().st_size
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        found.update(f"{len(name)} {name} {size}\n".encode())
+        with file.open("rb") as content:
+            found.update(content.read(end))
+            content.seek(max(0, size - end))
+            found.update(content.read(end))
+    return found.hexdigest()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from adamergex import __version__
+from adamergex.cli import recipes, tasks
 
 __all__ = ["cli"]
 
@@ -152,32 +153,5 @@ def _rank(text: str) -> Any:
         return text
 
 
-@cli.command()
-@click.option(
-    "--output",
-    metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs/demo"),
-    show_default=True,
-    help="Where everything goes; what is finished there is used again.",
-)
-@click.option(
-    "--targets",
-    metavar="CODE,...",
-    default="fa,tr",
-    show_default=True,
-    help="Target languages: ar de es fa fr id it ja ko pt ru tr zh.",
-)
-@click.option(
-    "--workers", type=click.IntRange(1), help="Processes; by default one a core, at most 4."
-)
-@_debug
-def demo(output: Path, targets: str, workers: int | None) -> None:
-    """Train, merge and measure on real text: emoji names in 14 languages, Gemma-3-270M.
-
-    Needs `pip install 'adamergex[demo]'`.
-    """
-    from adamergex.cli.demo import run_demo
-
-    codes = tuple(dict.fromkeys(code.strip() for code in targets.split(",")))
-    run_demo(output, codes, workers)
+for command in (*recipes.COMMANDS, *tasks.COMMANDS):
+    cli.add_command(command)

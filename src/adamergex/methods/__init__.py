@@ -4,22 +4,32 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from adamergex.methods.adamergex import adamergex
-from adamergex.methods.add_reference import add_reference
 from adamergex.methods.arimerge import arimerge
+from adamergex.methods.catalog import Catalog
 from adamergex.methods.fine_tuning import source_ft, target_ft
+from adamergex.methods.layer_swapping import layer_swapping
+from adamergex.methods.lt_sft import lt_sft
+from adamergex.methods.madx import madx
 from adamergex.methods.projection import projection
 from adamergex.methods.rows import Method, Row, Setting, Workshop
+from adamergex.methods.weighted import add_reference, language_task_arithmetic
+from adamergex.methods.xlt import xlt
 from adamergex.methods.zero_shot import zero_shot
 
-__all__ = ["METHODS", "Method", "Row", "Setting", "Workshop"]
+__all__ = ["METHODS", "Catalog", "Method", "Row", "Setting", "Workshop"]
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "zero-shot": zero_shot,
+        "xlt": xlt,
         "source-ft": source_ft,
         "target-ft": target_ft,
-        "arimerge": arimerge,
         "projection": projection,
+        "arimerge": arimerge,
+        "madx": madx,
+        "lt-sft": lt_sft,
+        "language-task-arithmetic": language_task_arithmetic,
+        "layer-swapping": layer_swapping,
         "add-reference": add_reference,
         "adamergex": adamergex,
     }

@@ -8,10 +8,12 @@ __all__ = ["projection"]
 def projection(shop: Workshop, target: str) -> list[Row]:
     """The fair rival wherever the text of the reference task is parallel.
 
-    It sees the same items as the reference tasks, and no gold label beyond those that trained T.
+    It sees the text of the first reference task, and no gold label beyond those that trained T.
     """
-    source = shop.recipe.source
-    labels = shop.scored(shop.task_adapter(source), source, "reference", label="T for labels")
-    rows = shop.task_data(target, "reference")
-    adapter = shop.trained(rows, f"projected labels, {target}", labels=labels)
+    reference = shop.recipe.reference[0]
+    labels = shop.labels(reference, shop.recipe.source)
+    rows = shop.catalog.unlabelled(shop.task, reference, target)
+    overrides = shop.recipe.training.per_step.projection.given()
+    label = f"{shop.task.name}, projected labels, {target}"
+    adapter = shop.trained(rows, label, overrides, labels=labels)
     return [Row("projection", "parallel text", (Setting(0.0, "labels of T", adapter),))]

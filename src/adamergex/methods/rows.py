@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
-from adamergex.recipe import Recipe
-from adamergex.step import Step
-from adamergex.tasks import Data, data
+from adamergex.errors import InputError
+from adamergex.methods.catalog import Catalog
+from adamergex.recipe import Recipe, Reference
+from adamergex.step import Step, digest
+from adamergex.tasks import LABELLED_BY_T, Data
 
 __all__ = ["Method", "Row", "Setting", "Workshop"]
 
@@ -30,89 +33,173 @@ class Setting:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table for one target language. With several settings, dev chooses.
+    """One line of the table for one target language. With several settings, one is selected.
 
     Attributes:
         method: The method's name.
         variant: Which of its variants; empty where it has one.
         settings: What to choose from.
         headline: Whether this row is the answer to what to deploy.
+        prompting: How questions are put: as the task has them, or `xlt`.
     """
 
     method: str
     variant: str
     settings: tuple[Setting, ...]
     headline: bool = False
+    prompting: str = ""
 
 
 class Workshop:
-    """Builds the steps that several methods use; the same arguments give the same step."""
+    """Builds the steps of one task and one seed; the same arguments give the same step.
 
-    def __init__(self, recipe: Recipe) -> None:
+    Args:
+        recipe: The recipe.
+        task: One of its tasks.
+        seed: One of its seeds.
+    """
+
+    def __init__(self, recipe: Recipe, task: str, seed: int) -> None:
         self.recipe = recipe
-        self.model = Step("model", {"model": recipe.model}, label="prepare the model")
-        self._vocabulary = Step(
-            "vocabulary",
-            {"model": recipe.model, "data": self._all_data()},
-            {"model": self.model},
-            label="tokens in use",
+        self.seed = seed
+        self.catalog = Catalog.of(recipe)
+        self.task = self.catalog.task(task)
+        self._model_name, self._model_files = _located(recipe)
+        self.model = Step(
+            "model", {"model": self._model_name}, label="prepare the model", files=self._model_files
         )
 
     def task_adapter(self, language: str) -> Step:
         """The target task trained in one language with its labels: T in the source language."""
-        return self.trained(self.task_data(language, "train"), f"task, {language}")
+        rows = self.catalog.rows(self.task, language, "train")
+        overrides = self.recipe.training.per_step.task.given()
+        return self.trained(rows, f"{self.task.name}, {language}", overrides)
 
-    def reference(self, name: str, language: str) -> Step:
+    def reference(self, reference: Reference, language: str) -> Step:
         """A reference task trained in one language: Rs or Rt."""
-        wanted = data(name, language, source=self.recipe.source)
-        return self.trained(wanted, f"{name}, {language}", self.recipe.reference_training.get(name))
+        overrides = reference.training.given()
+        label = f"{reference.title}, {language}"
+        if reference.task not in LABELLED_BY_T:
+            return self.trained(self.catalog.reference(reference, language), label, overrides)
+        own = reference.task == "self-labelled"
+        labels = self.labels(reference, language if own else self.recipe.source)
+        rows = self.catalog.unlabelled(self.task, reference, language)
+        return self.trained(rows, label, overrides, labels=labels)
+
+    def references(self, reference: Reference, target: str) -> dict[str, Step]:
+        """T, Rt and Rs by role: what a merge takes."""
+        source = self.recipe.source
+        return {
+            "task": self.task_adapter(source),
+            "reference_target": self.reference(reference, target),
+            "reference_source": self.reference(reference, source),
+        }
+
+    def labels(self, reference: Reference, language: str) -> Step:
+        """T's answers to the text of a reference task in one language."""
+        asked = self.catalog.unlabelled(self.task, reference, language)
+        label = f"{self.task.name}: T labels {language} text"
+        return self.scored(self.task_adapter(self.recipe.source), asked, label)
 
     def trained(
         self,
         rows: Data,
         label: str,
-        overrides: Mapping[str, Any] | None = None,
+        overrides: Mapping[str, Any],
+        *,
         labels: Step | None = None,
+        beneath: Step | None = None,
     ) -> Step:
-        """One adapter trained on `rows`, with the labels that another step predicted if given."""
-        config = {
-            "model": self.recipe.model,
-            "adapter": self.recipe.adapter,
-            "training": {**self.recipe.training, **(overrides or {})},
-            "data": rows,
-            "seed": self.recipe.seed,
-        }
-        inputs = {"model": self.model, "vocabulary": self._vocabulary}
-        if labels is not None:
-            inputs["labels"] = labels
-        return Step("train", config, inputs, label=f"train {label}")
+        """One adapter trained on `rows`.
 
-    def scored(self, adapter: Step | None, language: str, split: str, label: str = "") -> Step:
-        """An adapter, or the base model, scored on one split of the target task.
-
-        Where dev may have chosen to leave T alone, T's own score is taken and not computed again.
+        Args:
+            rows: What it learns.
+            label: For people.
+            overrides: Training arguments other than the recipe's.
+            labels: The step whose predictions are the rows' labels.
+            beneath: The step whose adapter is put on the base first, frozen.
         """
-        config = {"model": self.recipe.model, "data": self.task_data(language, split)}
-        inputs = {"model": self.model} | ({"adapter": adapter} if adapter else {})
-        if adapter is not None and adapter.kind == "select":
-            task = self.task_adapter(self.recipe.source)
-            inputs["unchanged"] = self.scored(task, language, split, label="T")
+        config = {"adapter": self.recipe.adapter.fields, **self._training(rows, overrides)}
+        inputs = self._inputs(labels=labels, beneath=beneath)
+        return Step("train", config, inputs, label=f"train {label}", files=self._files(rows))
+
+    def sparse(
+        self, rows: Data, label: str, overrides: Mapping[str, Any], beneath: Step | None = None
+    ) -> Step:
+        """A sparse fine-tuning of the model itself on `rows`."""
+        density = self.recipe.training.per_step.lt_sft.density
+        config = {"density": density, **self._training(rows, overrides)}
+        inputs = self._inputs(beneath=beneath)
         return Step(
-            "score", config, inputs, label=f"score {label or 'adapter'}, {language} {split}"
+            "train-sparse", config, inputs, label=f"fine-tune {label}", files=self._files(rows)
         )
 
-    def task_data(self, language: str, split: str) -> Data:
-        """The target task's rows in one language."""
-        return data(self.recipe.task, language, split=split, source=self.recipe.source)
+    def scored(
+        self,
+        adapter: Step | None,
+        asked: Data,
+        label: str,
+        prompting: Mapping[str, Any] | None = None,
+    ) -> Step:
+        """An adapter's, or the base model's, answers to questions."""
+        config = {"model": self._model_name, "data": asked.config}
+        if prompting:
+            config["prompting"] = dict(prompting)
+        inputs = {"model": self.model} | ({"adapter": adapter} if adapter else {})
+        return Step("score", config, inputs, label=f"score {label}", files=self._files(asked))
 
-    def _all_data(self) -> list[Data]:
-        recipe = self.recipe
-        references = [
-            data(name, language, source=recipe.source)
-            for name in sorted(recipe.references)
-            for language in sorted({recipe.source, *recipe.targets})  # their order says nothing
-        ]
-        return [self.task_data(recipe.source, "train"), *references]
+    def settings(self, make: Callable[[float], Step], symbol: str = "t") -> tuple[Setting, ...]:
+        """T, and what `make` makes of it at each scale; or at the one scale that is fixed."""
+        scales = self.recipe.scale
+        task = self.task_adapter(self.recipe.source)
+        wanted = scales.grid if scales.select == "fixed" else (0.0, *scales.values)
+        return tuple(Setting(t, f"{symbol}={t:g}", make(t) if t else task) for t in wanted)
+
+    def _training(self, rows: Data, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "model": self._model_name,
+            "training": {**self.recipe.training.given(), **overrides},
+            "data": rows.config,
+            "seed": self.seed,
+        }
+
+    def _inputs(self, **given: Step | None) -> dict[str, Step]:
+        inputs = {"model": self.model, **{role: step for role, step in given.items() if step}}
+        if self.recipe.training.vocabulary == "in-use":
+            inputs["vocabulary"] = self._vocabulary()
+        return inputs
+
+    def _vocabulary(self) -> Step:
+        """The tokens that any completion of the recipe uses."""
+        recipe, catalog = self.recipe, self.catalog
+        wanted: list[Data] = []
+        for name in sorted(recipe.tasks):
+            task = catalog.task(name)
+            if task.free_text:
+                needed = f"full: {task.name} is answered in free text"
+                raise InputError("training", "vocabulary", found="in-use", needed=needed)
+            wanted.append(catalog.rows(task, recipe.source, "train"))
+        for reference in recipe.reference:
+            for language in sorted({recipe.source, *recipe.targets}):  # their order says nothing
+                if reference.task not in LABELLED_BY_T:
+                    wanted.append(catalog.reference(reference, language))
+                if reference is recipe.reference[0] and {"madx", "lt-sft"} & {*recipe.methods}:
+                    wanted.append(catalog.plain(reference, language))
+        config = {"model": self._model_name, "data": [data.config for data in wanted]}
+        files = self._files(*wanted)
+        return Step("vocabulary", config, {"model": self.model}, label="tokens in use", files=files)
+
+    def _files(self, *wanted: Data) -> dict[str, Path]:
+        return self._model_files | {sha: at for data in wanted for sha, at in data.files.items()}
+
+
+def _located(recipe: Recipe) -> tuple[str, dict[str, Path]]:
+    """The model as a step's config has it: a local one by a digest of what is there."""
+    local = recipe.folder / recipe.model
+    if not local.exists():
+        return recipe.model, {}
+    found = digest(local)
+    return found, {found: local.resolve()}
 
 
 class Method(Protocol):

@@ -6,5 +6,5 @@ __all__ = ["zero_shot"]
 
 
 def zero_shot(shop: Workshop, target: str) -> list[Row]:  # noqa: ARG001 - the same base everywhere
-    """No adapter at all."""
+    """The base model alone."""
     return [Row("zero-shot", "", (Setting(0.0, "base model", None),))]

@@ -1,4 +1,4 @@
-"""A recipe as steps: pure, and the same for the same recipe."""
+"""A recipe as steps: pure but for reading the files that it names, and the same for the same."""
 
 from adamergex.plan.experiment import planned
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from adamergex.errors import InputError
 from adamergex.methods import METHODS, Row, Workshop
 from adamergex.recipe import Recipe
 from adamergex.step import Step
+from adamergex.tasks import Data, language_name
 
 __all__ = ["planned"]
 
@@ -14,66 +18,155 @@ __all__ = ["planned"]
 def planned(recipe: Recipe) -> Step:
     """The step `results`, whose inputs are the whole experiment.
 
-    Dev scores go into `select` steps, which hand on the adapter that they chose; test scores go
-    into `results` and nowhere else.
+    Dev questions go into `select` steps, which hand on the adapter that they chose; test questions
+    go into `results` and nowhere else.
+
+    Raises:
+        InputError: A method, a task, a split, a text or a file that there is not.
     """
-    shop = Workshop(recipe)
+    for name in recipe.methods:
+        if name not in METHODS:
+            raise InputError("methods", found=name, needed=" or ".join(METHODS))
+    tasks: list[dict[str, Any]] = []
     inputs: dict[str, Step] = {}
-    table: list[dict[str, Any]] = []
-    for target in recipe.targets:
-        for method in METHODS.values():
-            for row in method(shop, target):
-                entry, needed = _entry(shop, target, row, len(table))
-                table.append(entry)
-                inputs |= needed
-        inputs |= {
-            f"geometry.{target}.{name}": _geometry(shop, target, name) for name in recipe.references
-        }
-    source_score = shop.scored(shop.task_adapter(recipe.source), recipe.source, "test", label="T")
-    inputs["source"] = source_score
-    config = {"rows": table, "targets": list(recipe.targets), "references": list(recipe.references)}
+    for task in recipe.tasks:
+        found = _Table(recipe, task)
+        tasks.append(found.config)
+        inputs |= found.inputs
+    config = {
+        "source": recipe.source,
+        "targets": list(recipe.targets),
+        "seeds": list(recipe.seed),
+        "references": [reference.title for reference in recipe.reference],
+        "select": recipe.scale.select,
+        "tasks": tasks,
+    }
     return Step("results", config, inputs, label="results")
 
 
-def _entry(
-    shop: Workshop, target: str, row: Row, number: int
-) -> tuple[dict[str, Any], dict[str, Step]]:
-    """One row of the table: what it is called, and the steps that its numbers come from."""
-    entry = {
-        "target": target,
-        "method": row.method,
-        "variant": row.variant,
-        "headline": row.headline,
-    }
-    needed: dict[str, Step] = {}
-    adapter = row.settings[0].adapter
-    if len(row.settings) > 1:
-        adapter = needed[f"select.{number}"] = _selected(shop, target, row)
-    name = " ".join(filter(None, (row.method, row.variant)))
-    needed[f"test.{number}"] = shop.scored(adapter, target, "test", label=name)
-    return entry, needed
+class _Table:
+    """One task's part of the results: its rows, and the steps that their numbers come from."""
 
+    def __init__(self, recipe: Recipe, task: str) -> None:
+        self.recipe = recipe
+        self.inputs: dict[str, Step] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._shops = [Workshop(recipe, task, seed) for seed in recipe.seed]
+        self._name = self._shops[0].task.name
+        for shop in self._shops:
+            for method in recipe.methods:
+                rows = {target: METHODS[method](shop, target) for target in recipe.targets}
+                for target in recipe.targets:
+                    for i in range(len(rows[target])):
+                        self._add(shop, target, {code: rows[code][i] for code in rows})
+        self._add_source()
+        self._geometry = self._add_geometry()
 
-def _selected(shop: Workshop, target: str, row: Row) -> Step:
-    inputs: dict[str, Step] = {}
-    for i, setting in enumerate(row.settings):
-        assert setting.adapter is not None
-        inputs[f"adapter.{i}"] = setting.adapter
-        inputs[f"dev.{i}"] = shop.scored(setting.adapter, target, "dev", label=setting.label)
-    config = {
-        "scales": [c.scale for c in row.settings],
-        "labels": [c.label for c in row.settings],
-    }
-    return Step("select", config, inputs, label=f"choose {row.method} {row.variant}, {target}")
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `results` must know to read its inputs."""
+        return {"task": self._name, "rows": self._rows, "geometry": self._geometry}
 
+    def _add(self, shop: Workshop, target: str, alike: Mapping[str, Row]) -> None:
+        """One row: that of `target` among the same row of every target."""
+        row = alike[target]
+        key = f"{self._name}.{len(self._rows)}"
+        self._rows.append(
+            {
+                "key": key,
+                "target": target,
+                "method": row.method,
+                "variant": row.variant,
+                "headline": row.headline,
+                "seed": shop.seed,
+            }
+        )
+        adapter = row.settings[0].adapter
+        label = " ".join(filter(None, (row.method, row.variant)))
+        unchanged = None
+        if len(row.settings) > 1:
+            adapter = self.inputs[f"select.{key}"] = self._selected(shop, target, alike)
+            unchanged = row.settings[0].adapter
+        asked = shop.catalog.rows(shop.task, target, "test")
+        self.inputs[f"test.{key}"] = self._scored(
+            shop, row, adapter, asked, target, label, unchanged
+        )
 
-def _geometry(shop: Workshop, target: str, reference: str) -> Step:
-    """How the divergence lies to T, and to the divergence of the target task itself."""
-    source = shop.recipe.source
-    inputs = {
-        "task": shop.task_adapter(source),
-        "reference_target": shop.reference(reference, target),
-        "reference_source": shop.reference(reference, source),
-        "oracle": shop.task_adapter(target),
-    }
-    return Step("geometry", {}, inputs, label=f"geometry {reference}, {target}")
+    def _scored(
+        self,
+        shop: Workshop,
+        row: Row,
+        adapter: Step | None,
+        asked: Data,
+        target: str,
+        label: str,
+        unchanged: Step | None = None,
+    ) -> Step:
+        prompting = (
+            {"kind": row.prompting, "language": language_name(target),
+             "retell_in": language_name(self.recipe.source)}
+            if row.prompting
+            else None
+        )  # fmt: skip
+        step = shop.scored(adapter, asked, f"{label}, {target}", prompting)
+        if unchanged is None:
+            return step
+        # Where T was left alone, its own score is taken and not computed again.
+        same = shop.scored(unchanged, asked, f"T, {target}")
+        return replace(step, inputs={**step.inputs, "unchanged": same})
+
+    def _selected(self, shop: Workshop, target: str, alike: Mapping[str, Row]) -> Step:
+        """The choice among a row's settings, by the scores in `target` or in all languages."""
+        per_language = self.recipe.scale.per == "language"
+        languages = [target] if per_language else list(self.recipe.targets)
+        row = alike[target]
+        inputs: dict[str, Step] = {}
+        for i, setting in enumerate(row.settings):
+            assert setting.adapter is not None
+            inputs[f"adapter.{i}"] = setting.adapter
+            for language in languages:
+                adapter = alike[language].settings[i].adapter
+                asked = self._to_choose_by(shop, language)
+                label = f"{setting.label} for choosing, {language}"
+                inputs[f"dev.{language}.{i}"] = shop.scored(adapter, asked, label)
+        config = {
+            "by": "confidence" if self.recipe.scale.select == "unlabelled" else "score",
+            "languages": languages,
+            "scales": [setting.scale for setting in row.settings],
+            "labels": [setting.label for setting in row.settings],
+        }
+        return Step("select", config, inputs, label=f"choose {row.method} {row.variant}, {target}")
+
+    def _to_choose_by(self, shop: Workshop, language: str) -> Data:
+        """Dev questions; without their answers where no label may be used."""
+        dev = shop.catalog.find(shop.task, language, "dev")
+        if self.recipe.scale.select == "dev":
+            return dev or shop.catalog.rows(shop.task, language, "dev")
+        if dev is None:
+            return shop.catalog.unlabelled(shop.task, self.recipe.reference[0], language)
+        return Data({**dev.config, "labelled": False}, dev.files)
+
+    def _add_source(self) -> None:
+        """T in its own language, where the task can be measured there."""
+        for shop in self._shops:
+            asked = shop.catalog.find(shop.task, self.recipe.source, "test")
+            if asked is not None:
+                adapter = shop.task_adapter(self.recipe.source)
+                step = shop.scored(adapter, asked, f"T, {self.recipe.source}")
+                self.inputs[f"source.{self._name}.{shop.seed}"] = step
+
+    def _add_geometry(self) -> list[dict[str, str]]:
+        """How each divergence lies to T, and to that of the target task where that is trained."""
+        if "adamergex" not in self.recipe.methods:
+            return []
+        shop, found = self._shops[0], list[dict[str, str]]()
+        for target in self.recipe.targets:
+            for reference in self.recipe.reference:
+                inputs = shop.references(reference, target)
+                if "target-ft" in self.recipe.methods:
+                    inputs["oracle"] = shop.task_adapter(target)
+                key = f"geometry.{self._name}.{target}.{reference.title}"
+                label = f"geometry {reference.title}, {target}"
+                self.inputs[key] = Step("geometry", {}, inputs, label=label)
+                found.append({"key": key, "target": target, "reference": reference.title})
+        return found

@@ -1,5 +1,14 @@
 """What an experiment is: the model, the languages, the tasks, the training."""
 
-from adamergex.recipe.schema import DEMO, Recipe
+from adamergex.recipe.loading import demo_recipe, load_recipe, recipe_from
+from adamergex.recipe.schema import DataFiles, Recipe, Reference, Samples
 
-__all__ = ["DEMO", "Recipe"]
+__all__ = [
+    "DataFiles",
+    "Recipe",
+    "Reference",
+    "Samples",
+    "demo_recipe",
+    "load_recipe",
+    "recipe_from",
+]

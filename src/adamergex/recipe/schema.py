@@ -1,66 +1,276 @@
-"""The recipe of an experiment, and that of the demo."""
+"""What a recipe may say: a typed model of the YAML file, every key of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-__all__ = ["DEMO", "Recipe"]
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    model_validator,
+)
+
+__all__ = [
+    "Adapter",
+    "DataFiles",
+    "Merge",
+    "Recipe",
+    "Reference",
+    "Samples",
+    "Scale",
+    "Training",
+]
+
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+_Paths = _Name | dict[str, _Name]
+_Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=64)]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """An experiment.
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
 
-    Attributes:
-        model: The backbone: `builtin:gemma-3-270m`, a folder or a Hub id.
-        adapter: PEFT's config: `type` (lora, ia3, prefix) and PEFT's own names.
-        task: The target task.
-        source: The language that has labels.
-        targets: The languages to serve.
-        merges: (reference task, space) of each way to merge; the first reference task is the one
-            that rival methods use as well.
-        scales: t, without the 0 that is always in the running.
-        training: Names and values of SFTConfig, for every adapter.
-        reference_training: Those that differ, by reference task.
-        seed: Of initialisation and order, one for all adapters.
-    """
 
-    model: str
-    adapter: Mapping[str, Any]
-    task: str
-    source: str
-    targets: tuple[str, ...]
-    merges: tuple[tuple[str, str], ...]
-    scales: tuple[float, ...]
-    training: Mapping[str, Any]
-    reference_training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    seed: int = 0
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Adapter(BaseModel):
+    """The adapter's structure; all other keys are PEFT's own: r, lora_alpha, target_modules ..."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: Literal["lora", "ia3", "prefix"] = "lora"
 
     @property
-    def references(self) -> tuple[str, ...]:
-        """The reference tasks, each once, in the order of `merges`."""
-        return tuple(dict.fromkeys(reference for reference, _ in self.merges))
+    def fields(self) -> dict[str, Any]:
+        """`type` and PEFT's keys; LoRA on all linear layers where none are named."""
+        given = self.model_dump()
+        defaults = {"target_modules": "all-linear"} if self.type == "lora" else {}
+        return {**defaults, **given}
 
 
-DEMO = Recipe(
-    model="builtin:gemma-3-270m",
-    adapter={"type": "lora", "r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
-    task="emoji",
-    source="en",
-    targets=("fa", "tr"),
-    # Translation helped on dev and causal LM did not; the third is the method as published.
-    merges=(("translation", "weight"), ("translation", "factor"), ("causal-lm", "factor")),
-    scales=(0.25, 0.5, 1.0),
-    training={
-        "learning_rate": 2e-4,
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 16,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 3,
-        "max_grad_norm": 1.0,
-        "weight_decay": 0.0,
-    },
-    reference_training={"causal-lm": {"num_train_epochs": 1}},
-)
+class _Trainer(_Section):
+    """Names of transformers' TrainingArguments and TRL's SFTConfig; None leaves their default."""
+
+    learning_rate: PositiveFloat | None = None
+    num_train_epochs: PositiveFloat | None = None
+    max_steps: PositiveInt | None = None
+    per_device_train_batch_size: PositiveInt | None = None
+    gradient_accumulation_steps: PositiveInt | None = None
+    max_length: PositiveInt | None = None
+    lr_scheduler_type: str | None = None
+    warmup_steps: NonNegativeFloat | None = None
+    weight_decay: NonNegativeFloat | None = None
+    max_grad_norm: NonNegativeFloat | None = None
+    optim: str | None = None
+    adam_beta1: NonNegativeFloat | None = None
+    adam_beta2: NonNegativeFloat | None = None
+    adam_epsilon: PositiveFloat | None = None
+    label_smoothing_factor: NonNegativeFloat | None = None
+    neftune_noise_alpha: PositiveFloat | None = None
+
+    def given(self) -> dict[str, Any]:
+        """What is set, under the trainer's names."""
+        return {
+            key: value
+            for key, value in self.model_dump(include=set(_Trainer.model_fields)).items()
+            if value is not None
+        }
+
+
+class _SparseTrainer(_Trainer):
+    """Also `density`: the share of the model's weights that LT-SFT changes."""
+
+    density: Annotated[float, Field(gt=0, le=1)] = 0.05
+
+
+class StepTraining(_Section):
+    """What is different for one kind of adapter."""
+
+    task: _Trainer = _Trainer()
+    projection: _Trainer = _Trainer()
+    madx: _Trainer = _Trainer()
+    lt_sft: _SparseTrainer = Field(default=_SparseTrainer(), alias="lt-sft")
+
+
+class Training(_Trainer):
+    """How every adapter is trained, and what is different for some of them.
+
+    Attributes:
+        vocabulary: `full`, or `in-use`: the softmax over only those tokens that the experiment's
+            completions use, faster and another loss (see docs/footguns.md).
+        per_step: Differences for the adapters of `task`, `projection`, `madx` and `lt-sft`; those
+            of a reference stand under `reference.training`.
+    """
+
+    learning_rate: PositiveFloat | None = 2e-4
+    num_train_epochs: PositiveFloat | None = 3
+    per_device_train_batch_size: PositiveInt | None = 16
+    lr_scheduler_type: str | None = "cosine"
+    warmup_steps: NonNegativeFloat | None = 0.05
+    max_grad_norm: NonNegativeFloat | None = 1.0
+    weight_decay: NonNegativeFloat | None = 0.0
+    max_length: PositiveInt | None = 1024
+    vocabulary: Literal["full", "in-use"] = "full"
+    per_step: StepTraining = StepTraining()
+
+
+class Reference(_Section):
+    """A reference task: what Rt and Rs learn.
+
+    Attributes:
+        task: causal-lm, masked-lm, span-corruption, cloze, translation, self-labelled,
+            projected-labels; or the name or path of a labelled task.
+        text: A text that has a name (ntrex, wikipedia, emoji); a file with `{language}` in its
+            path; or one for each language code (`*` for all others). Lines must be parallel
+            where the task needs it.
+        column: Where the text is in a file with columns; `{language}` makes a word list of one.
+        max_samples: The most lines, or rows.
+        counterpart: For translation, what Rs learns: to copy, to restore shuffled or dropped words,
+            or to undo a paraphrase (from `paraphrases`, lines parallel to the source text's).
+        field: For labels of T: the column of the task's rows that a line of text stands for.
+        name: What the results call it; by default `task`.
+        training: What is different in training it.
+    """
+
+    task: _Name = "causal-lm"
+    text: _Paths | None = None
+    column: _Name = "text"
+    max_samples: PositiveInt | None = None
+    counterpart: Literal["copy", "shuffled", "dropped", "paraphrase"] = "copy"
+    paraphrases: _Name | None = None
+    field: _Name = "text"
+    name: _Code | None = None
+    training: _Trainer = _Trainer()
+
+    @property
+    def title(self) -> str:
+        """What the results call it."""
+        return self.name or Path(self.task).stem
+
+
+class Merge(_Section):
+    """How adapters are merged.
+
+    Attributes:
+        space: For LoRA `weight`, `factor`, or a list of both to compare.
+        ia3: For (IA)³ `linear` or `geometric`.
+        rank: `exact`, or the rank to approximate at in weight space.
+    """
+
+    space: Annotated[tuple[Literal["weight", "factor"], ...], BeforeValidator(_listed)] = (
+        "weight",
+    )
+    ia3: Literal["linear", "geometric"] = "linear"
+    rank: PositiveInt | Literal["exact"] = "exact"
+
+
+class Scale(_Section):
+    """How t is chosen.
+
+    Attributes:
+        grid: What to choose from; 0, which is T as it is, is always in the running.
+        select: `dev`, on labelled dev items of the target language; `unlabelled`, without labels;
+            `fixed`, the one value of `grid`.
+        per: A scale for each `language`, or one for `all`.
+    """
+
+    grid: Annotated[tuple[float, ...], Field(min_length=1)] = (0.25, 0.5, 0.75, 1.0)
+    select: Literal["dev", "unlabelled", "fixed"] = "dev"
+    per: Literal["language", "all"] = "language"
+
+    @model_validator(mode="after")
+    def _one_fixed(self) -> Scale:
+        if self.select == "fixed" and len(self.grid) != 1:
+            raise ValueError("one value in grid, where select is fixed")
+        return self
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The grid without 0, each value once."""
+        return tuple(dict.fromkeys(t for t in self.grid if t != 0))
+
+
+class Samples(_Section):
+    """The most rows of each split."""
+
+    train: PositiveInt | None = None
+    dev: PositiveInt | None = None
+    test: PositiveInt | None = None
+
+
+class DataFiles(_Section):
+    """Local files in place of a task's Hub data set.
+
+    Attributes:
+        train: A path with `{language}` in it, or one for each language code (`*` for all others).
+        dev: The same.
+        test: The same.
+        columns: Names of the columns where csv or tsv files have no header line.
+    """
+
+    train: _Paths | None = None
+    dev: _Paths | None = None
+    test: _Paths | None = None
+    columns: tuple[str, ...] | None = None
+
+
+class Recipe(_Section):
+    """An experiment, or a production run.
+
+    Attributes:
+        model: Hub id, local folder, GGUF file, or `builtin:gemma-3-270m`.
+        adapter: Its structure, in PEFT's words.
+        source: The language that has labels.
+        targets: The languages to serve.
+        tasks: Names of built-in tasks, or paths of task files.
+        reference: The reference task; a list to compare several. Rival methods use the first.
+        methods: What to compare.
+        merge: Space and rank.
+        scale: How t is chosen.
+        training: How adapters are trained.
+        max_samples: The most rows of the tasks' splits.
+        data_files: Task -> local files.
+        seed: One, or a list: everything is done once for each.
+        folder: Where relative paths start: that of the recipe file. Not a key of the file.
+    """
+
+    model: _Name
+    adapter: Adapter = Adapter()
+    source: _Code
+    targets: Annotated[tuple[_Code, ...], BeforeValidator(_listed), Field(min_length=1)]
+    tasks: Annotated[tuple[_Name, ...], BeforeValidator(_listed), Field(min_length=1)]
+    reference: Annotated[tuple[Reference, ...], BeforeValidator(_listed), Field(min_length=1)] = (
+        Reference(text="ntrex"),
+    )
+    methods: Annotated[tuple[_Name, ...], Field(min_length=1)] = ("source-ft", "adamergex")
+    merge: Merge = Merge()
+    scale: Scale = Scale()
+    training: Training = Training()
+    max_samples: Samples = Samples()
+    data_files: dict[str, DataFiles] = Field(default_factory=dict)
+    seed: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_listed), Field(min_length=1)] = (
+        0,
+    )
+    folder: Path = Field(default=Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        for key in ("targets", "tasks", "methods", "seed"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key}: each value once")
+        if self.source in self.targets:
+            raise ValueError(f"targets: languages other than the source {self.source}")
+        titles = [reference.title for reference in self.reference]
+        if len(set(titles)) != len(titles):
+            raise ValueError("reference: a name of its own for each")
+        return self

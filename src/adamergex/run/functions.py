@@ -1,14 +1,14 @@
 """What each kind of step does: fn(config, inputs, out) -> record.
 
-`inputs` are the folders of finished steps and `out` is a new one; nothing else passes from step to
-step. The heavy imports are inside, so that a plan can be made and looked at without them.
+`inputs` are the folders of finished steps by role, and files by their SHA-256; `out` is a new
+folder; nothing else passes from step to step. The heavy imports are inside, so that a plan can be
+made and looked at without them.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,117 +25,151 @@ Record = dict[str, Any]
 
 
 def prepare_model(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
-    """Loads the backbone once, which converts the built-in one the first time."""
+    """Loads the backbone once, which converts or downloads it the first time."""
     from adamergex.models import backbone
 
-    start = time.perf_counter()
-    model = backbone(config["model"]).model
-    seconds = time.perf_counter() - start
-    return {"parameters": sum(p.numel() for p in model.parameters()), "seconds": seconds}
+    base = backbone(_model(config, inputs))
+    parameters = sum(p.numel() for p in base.model.parameters())
+    return {"parameters": parameters, "family": base.family}
 
 
 def find_vocabulary(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
-    """The tokens that any of the experiment's completions uses."""
+    """The tokens that any of the experiment's completions or choices uses."""
     from adamergex.models import backbone
-    from adamergex.tasks import examples
+    from adamergex.tasks import Example, examples, questions
     from adamergex.train import vocabulary_of
 
-    rows = [row for wanted in config["data"] for row in examples(wanted)]
-    tokens = vocabulary_of(backbone(config["model"]), rows)
+    rows: list[Example] = []
+    for wanted in config["data"]:
+        rows += examples(wanted, inputs)
+        if wanted["rows"] == "task":
+            items = questions(wanted, inputs).items
+            rows += [Example(item.prompt, choice) for item in items for choice in item.choices]
+    tokens = vocabulary_of(backbone(_model(config, inputs)), rows)
     return {"size": len(tokens), "tokens": tokens}
 
 
 def train(config: Config, inputs: Inputs, out: Path) -> Record:
     """One adapter, in out/adapter."""
-    from adamergex.models import backbone
-    from adamergex.tasks import examples
     from adamergex.train import train_adapter
 
+    base, rows, options = _training(config, inputs)
+    return train_adapter(base, rows, out / "adapter", adapter=config["adapter"], **options)
+
+
+def train_sparse(config: Config, inputs: Inputs, out: Path) -> Record:
+    """A sparse fine-tuning, in out/adapter."""
+    from adamergex.train import train_sparse as trained
+
+    base, rows, options = _training(config, inputs)
+    return trained(base, rows, out / "adapter", density=config["density"], **options)
+
+
+def _training(config: Config, inputs: Inputs) -> tuple[Any, Any, dict[str, Any]]:
+    """The backbone, the rows, and the options that every training takes."""
+    from adamergex.models import backbone, backbone_family
+    from adamergex.tasks import examples
+
     labels = read_record(inputs["labels"])["predictions"] if "labels" in inputs else None
-    return train_adapter(
-        backbone(config["model"]),
-        examples(config["data"], labels),
-        out / "adapter",
-        adapter=config["adapter"],
-        training=config["training"],
-        seed=config["seed"],
-        vocabulary=read_record(inputs["vocabulary"])["tokens"],
-    )
+    rows = examples(config["data"], inputs, labels)
+    classes = None
+    if backbone_family(_model(config, inputs)) == "encoder" and rows[0].label is not None:
+        classes = _classes(config["data"], inputs)
+    options = {
+        "training": config["training"],
+        "seed": config["seed"],
+        "vocabulary": read_record(inputs["vocabulary"])["tokens"]
+        if "vocabulary" in inputs
+        else None,
+        "beneath": inputs["beneath"] / "adapter" if "beneath" in inputs else None,
+    }
+    return backbone(_model(config, inputs), classes), rows, options
+
+
+def _classes(data: Config, inputs: Inputs) -> int:
+    """How many answers a task has: the size of an encoder's head."""
+    from adamergex.tasks import questions
+
+    return len(questions(data, inputs).items[0].choices)
 
 
 def merge(config: Config, inputs: Inputs, out: Path) -> Record:
     """T ⊕ t · (Rt ⊖ Rs), in out/adapter."""
     from adamergex.merging import merge as merged
 
-    made = merged(**_adapters(inputs), scale=config["scale"], space=config["space"])
+    made = merged(**_adapters(inputs), **config)
     return {**made.summary, **made.save(out / "adapter").facts}
 
 
-def add(config: Config, inputs: Inputs, out: Path) -> Record:
-    """T + t Rt, in out/adapter."""
-    from adamergex.merging import add as added
+def weighted(config: Config, inputs: Inputs, out: Path) -> Record:
+    """A weighted sum of adapters, in out/adapter."""
+    from adamergex.merging import weighted as added
 
-    return added(**_adapters(inputs), scale=config["scale"], output=out / "adapter").facts
+    return added(adapters=_adapters(inputs), output=out / "adapter", **config).facts
 
 
 def arimerge(config: Config, inputs: Inputs, out: Path) -> Record:
     """AriMerge, in out/adapter."""
     from adamergex.merging import arimerge as arimerged
 
-    return arimerged(**_adapters(inputs), c=config["c"], output=out / "adapter").facts
+    return arimerged(**_adapters(inputs), output=out / "adapter", **config).facts
+
+
+def layer_swap(config: Config, inputs: Inputs, out: Path) -> Record:
+    """Layer swapping, in out/adapter."""
+    from adamergex.merging import layer_swap as swapped
+
+    return swapped(**_adapters(inputs), output=out / "adapter", **config).facts
+
+
+def add_sparse(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
+    """The sum of sparse fine-tunings, in out/adapter."""
+    from adamergex.models import add_sparse as added
+
+    return added(list(_adapters(inputs).values()), out / "adapter")
 
 
 def score(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
-    """An adapter, or the base model, on one split of one language."""
-    from adamergex.models import backbone
-    from adamergex.score import accuracy, majority, predictions, standard_error
-    from adamergex.tasks import items
+    """An adapter's, or the base model's, answers to questions of one language."""
+    from adamergex.score import scored
 
     if "unchanged" in inputs and read_record(inputs["adapter"])["scale"] == 0:
         return read_record(inputs["unchanged"])
-    asked = items(config["data"])
-    base = backbone(config["model"])
-    start = time.perf_counter()
-    with base.adapted(inputs["adapter"] / "adapter" if "adapter" in inputs else None) as model:
-        answers = predictions(base, model, asked)
-    correct = [answer == item.gold for answer, item in zip(answers, asked, strict=True)]
-    return {
-        "predictions": answers,
-        "correct": correct,
-        "n": len(asked),
-        "accuracy": accuracy(correct),
-        "standard_error": standard_error(correct),
-        "chance": sum(1 / len(item.choices) for item in asked) / len(asked),
-        "majority": majority([item.gold for item in asked]),
-        "seconds": time.perf_counter() - start,
-    }
+    adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
+    model = _model(config, inputs)
+    return scored(model, adapter, config["data"], inputs, config.get("prompting"))
 
 
 def select(config: Config, inputs: Inputs, out: Path) -> Record:
-    """The candidate with the best dev score; its adapter is handed on in out/adapter."""
+    """The candidate that did best; its adapter is handed on in out/adapter."""
     from adamergex.select import Candidate, chosen
 
-    scores = [read_record(inputs[f"dev.{i}"]) for i in range(len(config["scales"]))]
-    candidates = [
-        Candidate(scale, found["accuracy"])
-        for scale, found in zip(config["scales"], scores, strict=True)
+    points = [
+        {"label": label, "scale": scale, **_standing(config, inputs, i)}
+        for i, (label, scale) in enumerate(zip(config["labels"], config["scales"], strict=True))
     ]
-    best = chosen(candidates)
+    best = chosen([Candidate(point["scale"], point["score"]) for point in points])
     shutil.copytree(inputs[f"adapter.{best}"] / "adapter", out / "adapter")
-    return {
-        "chosen": best,
-        "setting": config["labels"][best],
-        "scale": config["scales"][best],
-        "dev": [
-            {
-                "label": label,
-                "scale": c.scale,
-                "accuracy": c.score,
-                "standard_error": s["standard_error"],
-            }
-            for label, c, s in zip(config["labels"], candidates, scores, strict=True)
-        ],
-    }
+    setting, scale = points[best]["label"], points[best]["scale"]
+    return {"chosen": best, "setting": setting, "scale": scale, "by": config["by"], "dev": points}
+
+
+def _standing(config: Config, inputs: Inputs, candidate: int) -> Record:
+    """A candidate's score, the mean over the languages that are asked, and its standard error."""
+    from adamergex.score import mean
+    from adamergex.select import confidence
+
+    records = [read_record(inputs[f"dev.{code}.{candidate}"]) for code in config["languages"]]
+    if config["by"] == "confidence":
+        logs = [record["log_likelihoods"] for record in records]
+        if None in logs:
+            needed = "dev: answers in free text have no likelihood to choose by"
+            raise AdamergexError(f"scale.select: found unlabelled; needed {needed}")
+        return {"score": mean([confidence(rows) for rows in logs]), "standard_error": None}
+    errors = [record["standard_error"] for record in records]
+    known = None not in errors
+    error = sum(e**2 for e in errors) ** 0.5 / len(errors) if known else None
+    return {"score": mean([record["score"] for record in records]), "standard_error": error}
 
 
 def geometry(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
@@ -145,16 +179,16 @@ def geometry(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG0
     from adamergex.checkpoint import open_checkpoint
     from adamergex.merging import gram
 
-    roles = ("task", "reference_target", "reference_source", "oracle")
+    roles = [r for r in ("task", "reference_target", "reference_source", "oracle") if r in inputs]
     starts = {read_record(inputs[role])["init_sha256"] for role in roles}
     if len(starts) != 1:
         raise AdamergexError(f"{', '.join(roles)} started from {len(starts)} initialisations")
     table = gram([open_checkpoint(inputs[role] / "adapter") for role in roles])
-    t, rt, rs, oracle = np.eye(4)
+    t, rt, rs, *oracle = np.eye(len(roles))
     return {
         "references": table.relation(rt, rs),
         "divergence_to_task": table.relation(rt - rs, t),
-        "alignment": table.relation(rt - rs, oracle - t),
+        "alignment": table.relation(rt - rs, oracle[0] - t) if oracle else None,
         "init_sha256": starts.pop(),
     }
 
@@ -166,6 +200,11 @@ def results(config: Config, inputs: Inputs, out: Path) -> Record:
     return {}
 
 
+def _model(config: Config, inputs: Inputs) -> str:
+    """The model's name, or where it lies: a local one is known by its digest."""
+    return str(inputs.get(config["model"], config["model"]))
+
+
 def _adapters(inputs: Inputs) -> dict[str, Any]:
     return {role: folder / "adapter" for role, folder in inputs.items()}
 
@@ -174,9 +213,12 @@ FUNCTIONS: Mapping[str, Callable[[Config, Inputs, Path], Record]] = {
     "model": prepare_model,
     "vocabulary": find_vocabulary,
     "train": train,
+    "train-sparse": train_sparse,
     "merge": merge,
-    "add": add,
+    "weighted": weighted,
     "arimerge": arimerge,
+    "layer-swap": layer_swap,
+    "add-sparse": add_sparse,
     "score": score,
     "select": select,
     "geometry": geometry,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import resource
 import signal
+import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adamergex.errors import AdamergexError
 from adamergex.run.store import Store
@@ -153,5 +158,28 @@ def _perform(step: Step, folder: Path) -> None:
     from adamergex.run.functions import FUNCTIONS
 
     store = Store(folder)
-    inputs = {role: store.path(needed) for role, needed in step.inputs.items()}
-    store.fill(step, lambda out: FUNCTIONS[step.kind](step.config, inputs, out))
+    inputs = {role: store.path(needed) for role, needed in step.inputs.items()} | step.files
+
+    def measured(out: Path) -> dict[str, Any]:
+        start = time.perf_counter()
+        _forget_peak()
+        record = FUNCTIONS[step.kind](step.config, inputs, out)
+        return {**record, "seconds": time.perf_counter() - start, "peak_memory": _peak_memory()}
+
+    store.fill(step, measured)
+
+
+def _forget_peak() -> None:
+    """Starts the count of the largest memory anew: a process does many steps (Linux only)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_memory() -> int:
+    """The largest resident memory of this process since then, in bytes."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,13 +1,16 @@
 """One (model, adapter, task, language) scored."""
 
-from adamergex.score.choices import predictions, scores
-from adamergex.score.statistics import accuracy, majority, paired_bootstrap, standard_error
+from adamergex.score.choices import likelihoods
+from adamergex.score.generation import generations
+from adamergex.score.measure import measured, scored
+from adamergex.score.statistics import mean, paired_bootstrap, standard_error
 
 __all__ = [
-    "accuracy",
-    "majority",
+    "generations",
+    "likelihoods",
+    "mean",
+    "measured",
     "paired_bootstrap",
-    "predictions",
-    "scores",
+    "scored",
     "standard_error",
 ]

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["accuracy", "majority", "paired_bootstrap", "standard_error"]
+__all__ = ["mean", "paired_bootstrap", "standard_error"]
 
 
-def accuracy(correct: Sequence[bool]) -> float:
-    """The share of items that are right."""
-    return sum(correct) / len(correct)
+def mean(values: Sequence[float]) -> float:
+    """The mean over items."""
+    return math.fsum(values) / len(values)
 
 
-def standard_error(correct: Sequence[bool]) -> float:
-    """The standard error of `accuracy`: the sample's standard deviation over sqrt(n)."""
-    n, p = len(correct), accuracy(correct)
-    return math.sqrt(p * (1 - p) / (n - 1)) if n > 1 else math.nan
+def standard_error(values: Sequence[float]) -> float | None:
+    """The standard error of the mean: the sample's standard deviation over sqrt(n).
 
-
-def majority(gold: Sequence[int]) -> float:
-    """The accuracy of always giving the commonest answer."""
-    return Counter(gold).most_common(1)[0][1] / len(gold)
+    None for one item, which says nothing of others.
+    """
+    n = len(values)
+    return float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else None
 
 
 def paired_bootstrap(
-    correct: Sequence[bool], baseline: Sequence[bool], *, resamples: int = 10_000, seed: int = 0
+    values: Sequence[float], baseline: Sequence[float], *, resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """The difference of two accuracies on the same items, and its 95% percentile interval.
+    """The difference of two means over the same items, and its 95% percentile interval.
 
     Items are drawn with replacement, both systems' outcomes of an item together (Efron and
     Tibshirani 1993; for NLP, Koehn 2004): what makes items hard for both cancels.
@@ -38,9 +35,9 @@ def paired_bootstrap(
     Returns:
         difference, lower end, upper end.
     """
-    differences = np.asarray(correct, float) - np.asarray(baseline, float)
+    differences = np.asarray(values, float) - np.asarray(baseline, float)
     rng = np.random.default_rng(seed)
     n = len(differences)
-    drawn = differences[rng.integers(0, n, size=(resamples, n))].mean(axis=1)
+    drawn = np.array([differences[rng.integers(0, n, n)].mean() for _ in range(resamples)])
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(differences.mean()), float(low), float(high)

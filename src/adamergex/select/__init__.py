@@ -1,5 +1,5 @@
-"""Dev scores in, a choice out. Pure: it sees numbers, never items, and never the test split."""
+"""Scores in, a choice out. Pure: it sees numbers, never items, and never the test split."""
 
-from adamergex.select.choice import Candidate, chosen
+from adamergex.select.choice import Candidate, chosen, confidence
 
-__all__ = ["Candidate", "chosen"]
+__all__ = ["Candidate", "chosen", "confidence"]

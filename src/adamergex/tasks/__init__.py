@@ -1,51 +1,36 @@
-"""What is learnt and measured, by name.
+"""What is learnt and measured: tasks, texts, reference tasks, and the rows that they come to."""
 
-A data description is a small dictionary that can stand in a step's config:
-
-    {"task": "emoji", "language": "fa", "split": "train"}            the target task
-    {"task": "causal-lm", "language": "fa", "source": "en"}          a reference task
-"""
-
-from __future__ import annotations
-
-from typing import TypedDict
-
-from adamergex.errors import InputError
-from adamergex.tasks import emoji
+from adamergex.tasks.data import Data, examples, questions
 from adamergex.tasks.examples import Example, Item
-from adamergex.tasks.reference import REFERENCES, reference_examples
+from adamergex.tasks.export import write_task
+from adamergex.tasks.harness import Questions
+from adamergex.tasks.languages import code_for, language_name
+from adamergex.tasks.reference import FROM_TEXT, LABELLED_BY_T, REFERENCES
+from adamergex.tasks.sources import Source, file_source, hub_source
+from adamergex.tasks.spec import BUILTIN_FOLDER, Task, builtin_tasks, find_task, task_source
+from adamergex.tasks.text import TEXTS, text_source
 
-__all__ = ["REFERENCES", "Data", "Example", "Item", "data", "examples", "items"]
-
-
-class Data(TypedDict):
-    """Which rows: a task, a language, a split; and the versions of what they come from."""
-
-    task: str
-    language: str
-    source: str
-    split: str
-    versions: dict[str, str]
-
-
-def data(task: str, language: str, *, split: str = "reference", source: str = "en") -> Data:
-    """A data description; `source` is the language that a reference task translates into."""
-    return Data(task=task, language=language, source=source, split=split, versions=emoji.sources())
-
-
-def examples(wanted: Data, labels: list[int] | None = None) -> list[Example]:
-    """Training rows; `labels` replaces the gold labels of the target task (projection)."""
-    if wanted["task"] == "emoji":
-        return emoji.examples(wanted["language"], wanted["split"], labels)
-    lines, source_lines = (
-        emoji.names(language, wanted["split"])
-        for language in (wanted["language"], wanted["source"])
-    )
-    return reference_examples(wanted["task"], lines, source_lines)
-
-
-def items(wanted: Data) -> list[Item]:
-    """Items to score. Raises InputError for a task that has none."""
-    if wanted["task"] != "emoji":
-        raise InputError("task", found=wanted["task"], needed="emoji: a task with choices")
-    return emoji.items(wanted["language"], wanted["split"])
+__all__ = [
+    "BUILTIN_FOLDER",
+    "FROM_TEXT",
+    "LABELLED_BY_T",
+    "REFERENCES",
+    "TEXTS",
+    "Data",
+    "Example",
+    "Item",
+    "Questions",
+    "Source",
+    "Task",
+    "builtin_tasks",
+    "code_for",
+    "examples",
+    "file_source",
+    "find_task",
+    "hub_source",
+    "language_name",
+    "questions",
+    "task_source",
+    "text_source",
+    "write_task",
+]

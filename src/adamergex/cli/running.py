@@ -1,0 +1,104 @@
+"""`adamergex run` and `adamergex demo`: a recipe carried out, with progress in the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from adamergex.plan import planned
+from adamergex.recipe import Recipe
+from adamergex.run import Event, Store, execute, publish
+from adamergex.step import Step, in_order
+
+__all__ = ["print_plan", "run_recipe"]
+
+_TRAINING = ("train", "train-sparse")
+
+
+def run_recipe(recipe: Recipe, output: Path, workers: int | None) -> dict[str, Any]:
+    """Trains, merges, scores and reports; returns what results.json holds.
+
+    Everything lands in `output`: results.json, report.html and the tables, the adapters to deploy
+    as PEFT folders under adapters/, and the steps, which a second run takes up again, under steps/.
+    """
+    from adamergex.report import print_table, write_report
+
+    last = planned(recipe)
+    store = Store(output / "steps")
+    start = time.perf_counter()
+    with _progress(len(in_order([last]))) as on_event:
+        execute(last, store, workers=workers, on_event=on_event)
+    results = publish(recipe, last, store, output)
+    write_report(output)
+    console = _console()
+    print_table(results, console)
+    console.print(f"{time.perf_counter() - start:.0f} s; {output / 'report.html'}", soft_wrap=True)
+    return results
+
+
+def print_plan(recipe: Recipe, output: Path) -> None:
+    """Every step of a recipe: what is cached, and what would be done. Nothing is."""
+    steps = in_order([planned(recipe)])
+    store = Store(output / "steps") if (output / "steps").is_dir() else None
+    done = {step for step in steps if store is not None and store.finished(step)}
+    table = Table.grid(padding=(0, 2))
+    for step in steps:
+        table.add_row("cached" if step in done else "to do", step.kind, escape(step.label))
+    console = _console()
+    console.print(table)
+    kinds = Counter(step.kind for step in steps if step not in done)
+    trained = sum(kinds[kind] for kind in _TRAINING)
+    console.print(
+        f"{len(steps)} steps, {len(done)} cached; to do: {trained} trainings, "
+        f"{kinds['score']} scorings, {sum(kinds.values()) - trained - kinds['score']} others",
+        soft_wrap=True,
+    )
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 140  # a file has no width, and 80 columns would break every line
+    return console
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    """A bar of all steps and what runs now; where no one watches, a line for each training."""
+    console = Console(stderr=True, highlight=False)
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    running: list[str] = []
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("starting", total=total)
+
+        def on_event(event: Event) -> None:
+            label = event.step.label
+            if event.what == "started":
+                running.append(label)
+                if not console.is_terminal and _worth_a_line(event.step):
+                    console.print(escape(label), soft_wrap=True)
+            else:
+                if label in running:
+                    running.remove(label)
+                progress.advance(task)
+            progress.update(task, description=escape(", ".join(running)))
+
+        yield on_event
+
+
+def _worth_a_line(step: Step) -> bool:
+    return step.kind == "model" or step.kind in _TRAINING

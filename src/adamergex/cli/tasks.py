@@ -1,0 +1,165 @@
+"""The commands that work on one task: tasks, evaluate."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["COMMANDS"]
+
+_debug = click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors."
+)
+_data_files = click.option(
+    "--data-files",
+    metavar="SPLIT=PATH",
+    multiple=True,
+    help="train, dev or test from a local file, in place of the Hub's; may be repeated.",
+)
+_recipe = click.option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    help="Take data_files, max_samples and relative paths from this recipe.",
+)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--language", metavar="CODE", help="With --output: the language to write.")
+@click.option(
+    "--output",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the task and its rows for `lm_eval --include_path DIR`.",
+)
+@_data_files
+@_recipe
+@_debug
+def tasks(
+    name: str | None,
+    language: str | None,
+    output: Path | None,
+    data_files: tuple[str, ...],
+    recipe: Path | None,
+) -> None:
+    """List the tasks, reference tasks and texts; show one task; or write it for lm_eval."""
+    from adamergex.errors import InputError
+    from adamergex.tasks import find_task
+
+    if name is None:
+        _print_all()
+        return
+    if output is None:
+        click.echo(find_task(name, Path.cwd()).path.read_text(encoding="utf-8"), nl=False)
+        return
+    if language is None:
+        raise InputError("--language", found="none", needed="a code")
+    catalog = _catalog(name, data_files, recipe, None)
+    click.echo(_write(catalog, name, language, output))
+
+
+@click.command()
+@click.option("--model", metavar="NAME", required=True, help="Hub id, folder, GGUF or builtin:.")
+@click.option("--adapter", metavar="DIR", type=click.Path(path_type=Path), help="A PEFT adapter.")
+@click.option("--task", metavar="NAME", required=True, help="A task's name, or its .yaml file.")
+@click.option("--language", metavar="CODE", required=True, help="The language to measure in.")
+@click.option(
+    "--split", type=click.Choice(["train", "dev", "test"]), default="test", show_default=True
+)
+@_data_files
+@click.option("--max-samples", type=click.IntRange(1), help="The most items.")
+@_recipe
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the score with every prediction as JSON.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+@_debug
+def evaluate(
+    model: str,
+    adapter: Path | None,
+    task: str,
+    language: str,
+    split: str,
+    data_files: tuple[str, ...],
+    max_samples: int | None,
+    recipe: Path | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Score a model, or any PEFT adapter on it, on one task in one language."""
+    from adamergex.score import scored
+
+    catalog = _catalog(task, data_files, recipe, max_samples)
+    asked = catalog.rows(catalog.task(task), language, split)
+    record = scored(model, adapter, asked.config, asked.files)
+    if output is not None:
+        text = jsonlib.dumps(record, indent=1, ensure_ascii=False)
+        output.write_text(text + "\n", encoding="utf-8")
+    kept = ("n", "metric", "score", "standard_error", "metrics", "chance", "majority")
+    facts = {"task": task, "language": language, **{key: record[key] for key in kept}}
+    click.echo(jsonlib.dumps(facts) if as_json else "\n".join(_lines(facts)))
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    error = facts["standard_error"]
+    spread = f" ± {error:.3f}" if error is not None else ""
+    lines = [f"{facts['task']}, {facts['language']}: {facts['n']} items"]
+    for metric, value in facts["metrics"].items():
+        first = metric == facts["metric"]
+        lines.append(f"{metric} {value:.3f}{spread if first else ''}")
+    if facts["chance"] is not None:
+        lines.append(f"chance {facts['chance']:.3f}, majority class {facts['majority']:.3f}")
+    return lines
+
+
+def _catalog(
+    task: str, data_files: tuple[str, ...], recipe: Path | None, max_samples: int | None
+) -> Any:
+    """Where rows come from: a recipe, options, or both."""
+    from adamergex.errors import InputError
+    from adamergex.methods import Catalog
+    from adamergex.recipe import DataFiles, Samples, load_recipe
+
+    catalog = Catalog.of(load_recipe(recipe)) if recipe else Catalog("", Path.cwd())
+    if data_files:
+        places: dict[str, Any] = {}
+        for given in data_files:
+            split, equals, path = given.partition("=")
+            if split not in ("train", "dev", "test") or not equals:
+                raise InputError("--data-files", found=given, needed="train=, dev= or test=PATH")
+            places[split] = str(Path.cwd() / path)
+        catalog.data_files = {**catalog.data_files, Path(task).stem: DataFiles(**places)}
+    if max_samples is not None:
+        catalog.max_samples = Samples(train=max_samples, dev=max_samples, test=max_samples)
+    return catalog
+
+
+def _write(catalog: Any, name: str, language: str, output: Path) -> Path:
+    from adamergex.tasks import questions, write_task
+
+    task = catalog.task(name)
+    found = {split: catalog.find(task, language, split) for split in ("train", "dev", "test")}
+    rows = {split: questions(data.config, data.files).rows for split, data in found.items() if data}
+    return write_task(task.in_language(language), rows, output)
+
+
+def _print_all() -> None:
+    from adamergex.tasks import REFERENCES, TEXTS, builtin_tasks, find_task
+
+    click.echo("tasks")
+    for name in builtin_tasks():
+        task = find_task(name, Path.cwd())
+        about = task.path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        click.echo(f"  {name:<10}{about}")
+    click.echo("any other: the path of a .yaml file in lm-evaluation-harness's format")
+    click.echo("\nreference tasks\n  " + ", ".join(REFERENCES) + ", or a labelled task")
+    click.echo("\ntexts\n  " + ", ".join(TEXTS) + ", or the path of a file")
+
+
+COMMANDS = (tasks, evaluate)

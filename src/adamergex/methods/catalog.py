@@ -1,0 +1,170 @@
+"""Which rows each task, reference task and split means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adamergex.errors import InputError
+from adamergex.recipe import DataFiles, Recipe, Reference, Samples
+from adamergex.tasks import (
+    FROM_TEXT,
+    LABELLED_BY_T,
+    REFERENCES,
+    Data,
+    Source,
+    Task,
+    file_source,
+    find_task,
+    language_name,
+    task_source,
+    text_source,
+)
+
+__all__ = ["Catalog"]
+
+_SPLITS = {"train": "training_split", "dev": "validation_split", "test": "test_split"}
+_OWN = ("dataset_path", "dataset_name", "dataset_kwargs", "metadata", "tag", *_SPLITS.values())
+"""Keys that say where rows are, which a description says in its own way."""
+
+
+class Catalog:
+    """Data descriptions.
+
+    Args:
+        source: The source language, which translation is into.
+        folder: Where relative paths start.
+        data_files: Task -> local files in place of its data set.
+        max_samples: The most rows of each split.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        folder: Path,
+        data_files: Mapping[str, DataFiles] | None = None,
+        max_samples: Samples | None = None,
+    ) -> None:
+        self.source = source
+        self.folder = folder
+        self.data_files = data_files or {}
+        self.max_samples = max_samples or Samples()
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Catalog:
+        """The data of a recipe."""
+        return cls(recipe.source, recipe.folder, recipe.data_files, recipe.max_samples)
+
+    def task(self, name: str) -> Task:
+        """A built-in task by its name, or one by its path."""
+        return find_task(name, self.folder)
+
+    def find(self, task: Task, language: str, split: str) -> Data | None:
+        """One split of a task in one language; None where there is no such split.
+
+        Raises:
+            InputError: The task is not there in that language; a file that is not there.
+        """
+        config = task.in_language(language, training=split == "train")
+        source = self._source(task, config, language, split)
+        if source is None:
+            return None
+        found, files = source
+        asked = {key: value for key, value in config.items() if key not in _OWN}
+        most = getattr(self.max_samples, split)
+        description = {"rows": "task", "task": asked, "source": found, "max_samples": most}
+        return Data(description, files)
+
+    def rows(self, task: Task, language: str, split: str) -> Data:
+        """The same, where there must be one."""
+        found = self.find(task, language, split)
+        if found is None:
+            needed = f"one: see data_files.{task.name}.{split}"
+            raise InputError(task.name, f"{split} split in {language}", found="none", needed=needed)
+        return found
+
+    def unlabelled(self, task: Task, reference: Reference, language: str) -> Data:
+        """The text of a reference task as questions of a task, without answers."""
+        text, files = self._lines(reference, language)
+        config = task.in_language(language)
+        asked = {key: value for key, value in config.items() if key not in _OWN}
+        description = {
+            "rows": "unlabelled", "task": asked, "field": reference.field, "lines": text,
+        }  # fmt: skip
+        return Data(description, files)
+
+    def reference(self, reference: Reference, language: str) -> Data:
+        """The rows of a reference task in one language, but those labelled by T.
+
+        Raises:
+            InputError: A reference task that there is not, or that lacks its text.
+        """
+        name = reference.task
+        assert name not in LABELLED_BY_T
+        if name not in REFERENCES:
+            return self._labelled(reference, language)
+        description = {"rows": "reference", "reference": name}
+        description["lines"], files = self._lines(reference, language)
+        if name == "translation":
+            source = self.source
+            description["source_lines"], more = self._lines(reference, source)
+            description["into"] = language_name(source)
+            files |= more
+            if language == source:
+                description["counterpart"] = reference.counterpart
+                if reference.counterpart == "paraphrase":
+                    description["lines"], more = self._paraphrases(reference, source)
+                    files |= more
+        return Data(description, files)
+
+    def plain(self, reference: Reference, language: str) -> Data:
+        """The text of a reference task to be learnt as it is: what a language adapter learns."""
+        how = reference.task if reference.task in FROM_TEXT else "causal-lm"
+        text, files = self._lines(reference, language)
+        return Data({"rows": "reference", "reference": how, "lines": text}, files)
+
+    def _labelled(self, reference: Reference, language: str) -> Data:
+        """A reference task that has labels in both languages."""
+        found = self.rows(find_task(reference.task, self.folder), language, "train")
+        return Data({**found.config, "max_samples": reference.max_samples}, found.files)
+
+    def _lines(self, reference: Reference, language: str) -> tuple[dict[str, Any], dict[str, Path]]:
+        if reference.text is None:
+            raise InputError("reference", "text", found="none", needed=f"text for {reference.task}")
+        return self._text(reference, reference.text, language)
+
+    def _paraphrases(
+        self, reference: Reference, language: str
+    ) -> tuple[dict[str, Any], dict[str, Path]]:
+        if reference.paraphrases is None:
+            raise InputError("reference", "paraphrases", found="none", needed="a text or a file")
+        return self._text(reference, reference.paraphrases, language)
+
+    def _text(
+        self, reference: Reference, text: str | Mapping[str, str], language: str
+    ) -> tuple[dict[str, Any], dict[str, Path]]:
+        path = _for_language(text, language)
+        if path is None:
+            raise InputError("reference", "text", found=f"none for {language}", needed="one")
+        source, files = text_source(path, language, self.folder)
+        column = reference.column.replace("{language}", language)
+        return {"source": source, "column": column, "max_samples": reference.max_samples}, files
+
+    def _source(
+        self, task: Task, config: Mapping[str, Any], language: str, split: str
+    ) -> tuple[Source, dict[str, Path]] | None:
+        local = self.data_files.get(task.name)
+        if local is not None:
+            path = _for_language(getattr(local, split) or {}, language)
+            if path is None:
+                return None
+            filled = path.replace("{language}", language)
+            found, where = file_source(filled, self.folder, local.columns)
+            return found, {found["file"]: where}
+        name = config.get(_SPLITS[split])
+        return None if name is None else (task_source(config, name), {})
+
+
+def _for_language(paths: str | Mapping[str, str], language: str) -> str | None:
+    return paths if isinstance(paths, str) else paths.get(language, paths.get("*"))

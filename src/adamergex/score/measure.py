@@ -1,0 +1,130 @@
+"""Questions put to a model, and what its answers are worth."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from adamergex.errors import InputError
+from adamergex.models import Backbone, backbone, backbone_family
+from adamergex.score.choices import likelihoods
+from adamergex.score.generation import generations
+from adamergex.score.statistics import mean, standard_error
+from adamergex.tasks import Item, Questions, questions
+
+__all__ = ["measured", "scored"]
+
+
+def scored(
+    model: str,
+    adapter: Path | None,
+    asked: Mapping[str, Any],
+    files: Mapping[str, Path],
+    prompting: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A model, or an adapter on it, measured on the questions that a description means.
+
+    Args:
+        model: See models.backbone.
+        adapter: A PEFT folder; None for the base alone.
+        asked: See tasks.data.
+        files: SHA-256 -> path, for `asked`.
+        prompting: See `measured`.
+
+    Returns:
+        As `measured`.
+    """
+    found = questions(asked, files)
+    encoder = backbone_family(model) == "encoder"
+    base = backbone(model, len(found.items[0].choices) if encoder else None)
+    with base.adapted(adapter) as adapted:
+        return measured(base, adapted, found, prompting)
+
+
+def measured(
+    backbone: Backbone, model: Any, asked: Questions, prompting: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A model's answers to all questions and, where these have labels, what they score.
+
+    Args:
+        backbone: Tokenizer and base.
+        model: The base, or the base with an adapter on it.
+        asked: The questions of one task and language.
+        prompting: `kind` xlt, with the names of the `language` and of the one to `retell_in`.
+
+    Returns:
+        n; predictions (an index or a text for each item); log_likelihoods (of each choice; None for
+        free answers). With labels also metric (the task's first), values (for each item), score
+        (their mean), standard_error, metrics (all of them), chance and majority (None for free
+        answers).
+
+    Raises:
+        InputError: A metric that is not a mean over items, or for which less is better.
+    """
+    items = asked.items
+    if prompting is not None:
+        items = _thought_over(backbone, model, items, prompting)
+    if items[0].choices:
+        scored = likelihoods(backbone, model, items)
+        answers: Sequence[Sequence[Any]] = scored
+        logs = [[float(log) for log, _ in row] for row in scored]
+        given: list[Any] = [max(range(len(row)), key=row.__getitem__) for row in logs]
+    else:
+        given, logs = generations(backbone, model, items), None
+        answers = [[text] for text in given]
+    record = {"n": len(items), "predictions": given, "log_likelihoods": logs}
+    return record | (_scores(asked, answers) if asked.labelled else {})
+
+
+def _scores(asked: Questions, answers: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    found = asked.measured(answers)
+    metric, values = next(iter(found.items()))
+    if not asked.higher_is_better(metric):
+        raise InputError(asked.name, metric, found="less is better", needed="more is better")
+    if not all(isinstance(value, float) for value in values):
+        raise InputError(asked.name, metric, found="a corpus metric", needed="a mean over items")
+    golds = [item.gold for item in asked.items]
+    closed = golds[0] is not None
+    return {
+        "metric": metric,
+        "values": values,
+        "score": mean(values),
+        "standard_error": standard_error(values),
+        "metrics": {name: asked.aggregated(name, each) for name, each in found.items()},
+        "chance": mean([1 / len(item.choices) for item in asked.items]) if closed else None,
+        "majority": Counter(golds).most_common(1)[0][1] / len(golds) if closed else None,
+    }
+
+
+def _thought_over(
+    backbone: Backbone, model: Any, items: Sequence[Item], prompting: Mapping[str, Any]
+) -> list[Item]:
+    """XLT: each question again, after what the model wrote when asked to retell and to think."""
+    if prompting["kind"] != "xlt":
+        raise InputError("prompting", found=prompting["kind"], needed="xlt")
+    ask = (
+        "You are an expert who reads {language}.\n{prompt}\n\n"
+        "First retell this in {retell_in}. Then think about it step by step.\nRetelling:"
+    )
+    thoughts = [
+        replace(
+            item,
+            prompt=ask.format(
+                language=prompting["language"],
+                retell_in=prompting["retell_in"],
+                prompt=item.prompt,
+            ),
+            choices=(),
+            until=("\n\n",),
+            max_gen_toks=64,
+        )
+        for item in items
+    ]
+    written = generations(backbone, model, thoughts)
+    return [
+        replace(item, prompt=f"{thought.prompt}{text}\n\n{item.prompt}")
+        for item, thought, text in zip(items, thoughts, written, strict=True)
+    ]

@@ -1,0 +1,92 @@
+"""Data descriptions: what can stand in a step's config, and the rows that it means.
+
+    {"rows": "task", "task": {...}, "source": SOURCE, "max_samples": None}   # and
+        "labelled": False where the answers must not be seen
+    {"rows": "unlabelled", "task": {...}, "field": "text", "lines": LINES}
+    {"rows": "reference", "reference": "translation", "lines": LINES, ...}
+
+LINES is {"source": SOURCE, "column": "text", "max_samples": 2000}; SOURCE is that of tasks.sources.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adamergex.errors import InputError
+from adamergex.tasks.examples import Example
+from adamergex.tasks.harness import Questions
+from adamergex.tasks.reference import COUNTERPARTS, FROM_TEXT, translation
+from adamergex.tasks.sources import Files, rows, taken
+from adamergex.tasks.text import lines
+
+__all__ = ["Data", "examples", "questions"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A description, and where the files that it names lie.
+
+    Attributes:
+        config: The description, JSON types only: part of a step's identity.
+        files: SHA-256 -> path.
+    """
+
+    config: Mapping[str, Any]
+    files: Files = field(default_factory=dict[str, Path])
+
+
+def questions(wanted: Mapping[str, Any], files: Files) -> Questions:
+    """The task's questions that a description means.
+
+    Raises:
+        InputError: A description without questions; rows or templates that do not fit.
+    """
+    if wanted["rows"] == "task":
+        found = taken(rows(wanted["source"], files), wanted["max_samples"])
+        return Questions(wanted["task"], found, labelled=wanted.get("labelled", True))
+    if wanted["rows"] == "unlabelled":
+        found = [{wanted["field"]: line} for line in lines(wanted["lines"], files)]
+        return Questions(wanted["task"], found, labelled=False)
+    raise InputError("rows", found=wanted["rows"], needed="task or unlabelled")
+
+
+def examples(
+    wanted: Mapping[str, Any], files: Files, labels: Sequence[int | str] | None = None
+) -> list[Example]:
+    """Training rows.
+
+    Args:
+        wanted: The description.
+        files: See tasks.sources.rows.
+        labels: For unlabelled rows, the answer to each: an index among the choices, or a text.
+
+    Raises:
+        InputError: As `questions`; texts that should be parallel and are not.
+    """
+    if wanted["rows"] == "reference":
+        return _reference(wanted, files)
+    asked = questions(wanted, files)
+    if labels is None:
+        return asked.examples()
+    return [
+        Example(item.prompt, item.choices[label], label)
+        if isinstance(label, int)
+        else Example(item.prompt, f" {label.strip()}")
+        for item, label in zip(asked.items, labels, strict=True)
+    ]
+
+
+def _reference(wanted: Mapping[str, Any], files: Files) -> list[Example]:
+    read = lines(wanted["lines"], files)
+    if wanted["reference"] in FROM_TEXT:
+        return FROM_TEXT[wanted["reference"]]([line for line in read if line])
+    written = lines(wanted["source_lines"], files)
+    counterpart = wanted.get("counterpart")
+    if counterpart in COUNTERPARTS:
+        made = COUNTERPARTS[counterpart]
+        read = [made(line, random.Random(i)) for i, line in enumerate(written)]
+    return translation(read, written, wanted["into"])

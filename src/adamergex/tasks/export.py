@@ -1,0 +1,64 @@
+"""A task as files that lm-evaluation-harness reads by itself: `lm_eval --include_path DIR`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["write_task"]
+
+_SPLITS = {"train": "training_split", "dev": "validation_split", "test": "test_split"}
+_MEASURES = "adamergex_metrics"
+
+
+class _Function(str):
+    """A name that stands in the YAML behind !function."""
+
+
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
+_Dumper.add_representer(
+    _Function, lambda dumper, name: dumper.represent_scalar("!function", str(name))
+)
+
+
+def write_task(
+    config: Mapping[str, Any], splits: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path
+) -> Path:
+    """Writes the YAML of a task in one language and, beside it, its rows as JSON lines.
+
+    Args:
+        config: The task in one language, see Task.in_language.
+        splits: train, dev or test -> rows.
+        folder: Where to; made if it is not there.
+
+    Returns:
+        The YAML file. The task is called what `config["task"]` says.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    name = str(config["task"])
+    places: dict[str, str] = {}
+    for split, rows in splits.items():
+        path = (folder / f"{name}.{split}.jsonl").absolute()
+        lines = (json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
+        path.write_text("".join(lines), encoding="utf-8")
+        places[split] = str(path)
+    own = {k: v for k, v in config.items() if k not in ("dataset_name", *_SPLITS.values())}
+    own |= {"dataset_path": "json", "dataset_kwargs": {"data_files": places}}
+    own |= {_SPLITS[split]: split for split in splits}
+    if "process_results" in own:
+        own["process_results"] = _Function(f"{_MEASURES}.{own['process_results']}")
+        source = (
+            "from adamergex.tasks.metrics import rouge, squad\n\n__all__ = ['rouge', 'squad']\n"
+        )
+        (folder / f"{_MEASURES}.py").write_text(source, encoding="utf-8")
+    path = folder / f"{name}.yaml"
+    text = yaml.dump(own, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
+    path.write_text(text, encoding="utf-8")
+    return path

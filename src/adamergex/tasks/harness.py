@@ -1,0 +1,169 @@
+"""lm-evaluation-harness at work: prompts, answers and measures of one task in one language."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adamergex.errors import InputError
+from adamergex.tasks.examples import Example, Item
+from adamergex.tasks.metrics import METRICS
+
+__all__ = ["Questions"]
+
+Answer = tuple[float, bool] | str
+
+
+class Questions:
+    """Rows of a task as lm-evaluation-harness asks them.
+
+    Args:
+        config: The task in one language, see Task.in_language.
+        rows: Its rows.
+        labelled: Whether the rows have the answer; if not, there are items and no examples.
+
+    Raises:
+        InputError: No rows; a template that the rows do not fit; several prompts for one item.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, labelled: bool = True
+    ) -> None:
+        self.name = str(config["task"])
+        if not rows:
+            raise InputError(self.name, "rows", found=0, needed="at least one")
+        self.rows = list(rows)
+        self.labelled = labelled
+        self._task = _built(dict(config), self.rows, labelled)
+        self._asked = [self._ask(i, dict(row)) for i, row in enumerate(self._task.task_docs)]
+
+    @property
+    def items(self) -> list[Item]:
+        """One for each row."""
+        return [asked.item for asked in self._asked]
+
+    def examples(self) -> list[Example]:
+        """One training row for each row: the prompt, and the answer as it would be scored."""
+        delimiter = self._task.config.target_delimiter
+        made: list[Example] = []
+        for asked in self._asked:
+            if asked.item.choices:
+                assert asked.item.gold is not None
+                completion = asked.item.choices[asked.item.gold]
+            else:
+                target = self._task.doc_to_target(asked.doc)
+                answer = target[0] if isinstance(target, list) else target
+                completion = f"{delimiter}{answer}"
+            made.append(Example(asked.item.prompt, completion, asked.item.gold))
+        return made
+
+    def measured(self, answers: Sequence[Sequence[Answer]]) -> dict[str, list[Any]]:
+        """The metrics of each item, by lm-evaluation-harness's own filters and rules.
+
+        Args:
+            answers: For each item: (log-likelihood, is greedy) of each choice, or one free text.
+
+        Returns:
+            Metric -> a value for each item. Where a task has filters, `metric,filter`.
+        """
+        for asked, given in zip(self._asked, answers, strict=True):
+            for request, answer in zip(asked.requests, given, strict=True):
+                request.resps, request.filtered_resps = [answer], {}
+        requests = [request for asked in self._asked for request in asked.requests]
+        for ensemble in self._task._filters:
+            ensemble.apply(requests)
+        found: dict[str, list[Any]] = {}
+        for name in requests[0].filtered_resps:
+            for asked in self._asked:
+                given = [request.filtered_resps[name] for request in asked.requests]
+                for metric, value in self._task.process_results(asked.doc, given).items():
+                    key = metric if name == "none" else f"{metric},{name}"
+                    number = isinstance(value, int | float)  # NumPy's are floats too
+                    found.setdefault(key, []).append(float(value) if number else value)
+        return found
+
+    def aggregated(self, metric: str, values: Sequence[Any]) -> float:
+        """The values of a metric over all items, as the task wants them brought together."""
+        rule = self._task.aggregation().get(metric.partition(",")[0])
+        return float(rule(values) if rule else sum(values) / len(values))
+
+    def higher_is_better(self, metric: str) -> bool:
+        """Whether more of a metric is better, as the task says."""
+        return bool(self._task.higher_is_better().get(metric.partition(",")[0], True))
+
+    def _ask(self, number: int, doc: dict[str, Any]) -> _Asked:
+        task = self._task
+        try:
+            prompt = task.fewshot_context(doc, num_fewshot=0, gen_prefix=task.doc_to_prefix(doc))
+            made = task.construct_requests(doc, prompt, metadata=(self.name, number, 1))
+            target = task.doc_to_target(doc)
+        except Exception as error:  # what a template raises is whatever it likes
+            raise _misfit(self.name, number, doc, error) from None
+        if not isinstance(made, list):
+            _, options = made.args
+            until, most = options.get("until", []), options.get("max_gen_toks", 256)
+            until = (until,) if isinstance(until, str) else tuple(until)
+            return _Asked(doc, [made], Item(str(number), prompt, (), None, until, most))
+        if any(request.args[0] != prompt for request in made):
+            raise InputError(self.name, found="several prompts for one item", needed="one")
+        choices = tuple(request.args[1] for request in made)
+        gold = _index(target, task.doc_to_choice(doc)) if self.labelled else None
+        if self.labelled and gold is None:
+            raise InputError(self.name, f"row {number}", "answer", found=target, needed="a choice")
+        return _Asked(doc, made, Item(str(number), prompt, choices, gold))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    doc: dict[str, Any]
+    requests: list[Any]
+    item: Item
+
+
+def _built(config: dict[str, Any], rows: list[Mapping[str, Any]], labelled: bool) -> Any:
+    """lm-evaluation-harness's own task object over these rows."""
+    import datasets
+
+    _prepare_harness()
+    from lm_eval.api.task import ConfigurableTask
+
+    for key in ("dataset_path", "dataset_name", "dataset_kwargs", "metadata", "tag"):
+        config.pop(key, None)
+    config |= {"training_split": None, "validation_split": None, "test_split": "test"}
+    if isinstance(config.get("process_results"), str):
+        config["process_results"] = METRICS[config["process_results"]]
+    if not labelled:
+        config["doc_to_target"] = ""
+    data = {"test": datasets.Dataset.from_list([dict(row) for row in rows])}
+    try:
+        return ConfigurableTask(config={**config, "custom_dataset": lambda: data})
+    except Exception as error:
+        raise _misfit(config["task"], 0, rows[0], error) from None
+
+
+def _prepare_harness() -> None:
+    """Templates run in a sandbox: a task is data from anywhere. And no warning at every task."""
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from lm_eval import utils
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    if not isinstance(utils.env, ImmutableSandboxedEnvironment):
+        old = utils.env
+        utils.env = ImmutableSandboxedEnvironment(
+            loader=old.loader, undefined=old.undefined, keep_trailing_newline=True
+        )
+        utils.env.filters.update(old.filters)
+
+
+def _index(target: Any, choices: list[str]) -> int | None:
+    if isinstance(target, str):
+        return choices.index(target) if target in choices else None
+    return int(target) if 0 <= int(target) < len(choices) else None
+
+
+def _misfit(name: str, number: int, row: Mapping[str, Any], error: Exception) -> InputError:
+    columns = ", ".join(map(str, row))
+    found = f"{type(error).__name__}: {error}"
+    return InputError(name, f"row {number}", found=found, needed=f"templates over {columns}")

@@ -1,0 +1,52 @@
+"""Language codes: data sets write Swahili as `sw` or as `swh_Latn`; a recipe may use either."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from adamergex.errors import InputError
+
+__all__ = ["CODES", "code_for", "language_name"]
+
+_FLORES = {
+    "am": "amh_Ethi", "ar": "arb_Arab", "az": "azj_Latn", "bg": "bul_Cyrl", "bn": "ben_Beng",
+    "de": "deu_Latn", "el": "ell_Grek", "en": "eng_Latn", "es": "spa_Latn", "et": "est_Latn",
+    "fa": "pes_Arab", "fr": "fra_Latn", "gu": "guj_Gujr", "ha": "hau_Latn", "hi": "hin_Deva",
+    "ht": "hat_Latn", "id": "ind_Latn", "ig": "ibo_Latn", "it": "ita_Latn", "ja": "jpn_Jpan",
+    "ko": "kor_Hang", "mr": "mar_Deva", "my": "mya_Mymr", "ne": "npi_Deva", "pa": "pan_Guru",
+    "pt": "por_Latn", "qu": "quy_Latn", "ro": "ron_Latn", "ru": "rus_Cyrl", "si": "sin_Sinh",
+    "so": "som_Latn", "sw": "swh_Latn", "ta": "tam_Taml", "te": "tel_Telu", "th": "tha_Thai",
+    "tr": "tur_Latn", "uk": "ukr_Cyrl", "ur": "urd_Arab", "uz": "uzn_Latn", "vi": "vie_Latn",
+    "yo": "yor_Latn", "zh": "zho_Hans", "zu": "zul_Latn",
+}  # fmt: skip
+_ISO = {flores: iso for iso, flores in _FLORES.items()}
+
+CODES = ("iso", "flores")
+"""The two ways to write a code: ISO 639-1 (`sw`), and that of FLORES (`swh_Latn`)."""
+
+
+def code_for(language: str, codes: str | None) -> str:
+    """The code of a language in the way that a data set writes it.
+
+    Args:
+        language: A code of either kind. One that is not in the table is left as it is.
+        codes: `iso` or `flores`; None leaves every code as it is.
+    """
+    if codes is None:
+        return language
+    if codes not in CODES:
+        raise InputError("codes", found=codes, needed=" or ".join(CODES))
+    return (_FLORES if codes == "flores" else _ISO).get(language, language)
+
+
+@lru_cache
+def language_name(code: str) -> str:
+    """The English name of a language: Swahili for swh_Latn or sw; the code itself if unknown."""
+    import langcodes
+
+    try:
+        standard = langcodes.standardize_tag(code.replace("_", "-"), macro=True)
+    except langcodes.LanguageTagError:
+        return code
+    language = langcodes.Language.get(standard)
+    return language.language_name() if language.is_valid() else code

@@ -1,0 +1,169 @@
+"""Where rows come from: the Hub, a file, or the emoji packages.
+
+A source is a small dictionary that can stand in a step's config. A file stands in it by the
+SHA-256 of what it holds; where it lies is no part of what a step is.
+
+    {"hub": "Davlan/sib200", "name": "swh_Latn", "split": "test", "options": {}}
+    {"file": "<sha256>", "format": "tsv", "columns": ["question", "answer"], "part": [0, 150]}
+    {"builtin": "emoji", "language": "fa", "split": "dev", "versions": {"emoji": "2.16.0"}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adamergex.errors import InputError
+
+__all__ = ["FORMATS", "Files", "Row", "Source", "file_source", "hub_source", "rows", "taken"]
+
+Row = dict[str, Any]
+Source = dict[str, Any]
+Files = Mapping[str, Path]
+
+FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "txt")
+_PART = re.compile(r"(?P<path>.+?)\[(?P<start>\d*):(?P<stop>\d*)\]")
+
+
+def file_source(
+    path: str, folder: Path, columns: Sequence[str] | None = None
+) -> tuple[Source, Path]:
+    """The source that a file is, and where it lies.
+
+    Args:
+        path: A csv, tsv, json, jsonl, parquet or txt file, relative to `folder`. `[a:b]` after the
+            name takes rows a to b, without b: several splits can so be cut from one file.
+        folder: What relative paths start from.
+        columns: Names of the columns of a csv or tsv file that has no header line.
+
+    Raises:
+        InputError: No such file, or of another format.
+    """
+    match = _PART.fullmatch(path)
+    part = [int(n) if n else None for n in match.group("start", "stop")] if match else None
+    where = (folder / (match["path"] if match else path)).resolve()
+    kind = where.suffix.removeprefix(".")
+    if kind not in FORMATS:
+        raise InputError(where, "file name", found=where.suffix, needed=" or ".join(FORMATS))
+    if not where.is_file():
+        raise InputError(where, found="no such file", needed="a data file")
+    source: Source = {"file": _digest(where), "format": kind}
+    if columns:
+        source["columns"] = list(columns)
+    if part:
+        source["part"] = part
+    return source, where
+
+
+def hub_source(path: str, name: str | None, split: str, options: Mapping[str, Any]) -> Source:
+    """The source that one split of a Hub data set is; `split` may end in `[a:b]`, in rows."""
+    return {"hub": path, "name": name, "split": split, "options": dict(options)}
+
+
+def rows(source: Source, files: Files) -> list[Row]:
+    """The rows of a source.
+
+    Args:
+        source: See above.
+        files: SHA-256 -> where that file lies.
+
+    Raises:
+        InputError: A file that has changed since the plan was made, or cannot be read.
+    """
+    if "builtin" in source:
+        from adamergex.tasks import emoji
+
+        return emoji.rows(source["language"], source["split"])
+    if "hub" in source:
+        return _hub_rows(source)
+    path = files[source["file"]]
+    if _digest(path) != source["file"]:
+        raise InputError(path, found="another content than when the run was planned", needed="it")
+    found = _file_rows(path, source["format"], source.get("columns"))
+    start, stop = source.get("part") or (None, None)
+    return found[start:stop]
+
+
+def taken(found: Sequence[Any], most: int | None, seed: int = 0) -> list[Any]:
+    """At most `most` of them, drawn at random and in their order.
+
+    Which are drawn depends on how many there are and on nothing else: of parallel files the same
+    ones are.
+    """
+    if most is None or len(found) <= most:
+        return list(found)
+    return [found[i] for i in sorted(random.Random(seed).sample(range(len(found)), most))]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _hub_rows(source: Source) -> list[Row]:
+    import datasets
+
+    data = datasets.load_dataset(
+        source["hub"], source["name"], split=source["split"], **source["options"]
+    )
+    return [dict(row) for row in data]
+
+
+def _file_rows(path: Path, kind: str, columns: list[str] | None) -> list[Row]:
+    try:
+        if kind == "txt":
+            return [{"text": line} for line in path.read_text(encoding="utf-8").splitlines()]
+        if kind == "jsonl":
+            lines = path.read_text(encoding="utf-8").splitlines()
+            return [json.loads(line) for line in lines if line.strip()]
+        if kind == "json":
+            return _json_rows(json.loads(path.read_text(encoding="utf-8")), path)
+        return _table(path, kind, columns).to_dict("records")
+    except (ValueError, UnicodeError) as error:
+        raise InputError(path, found=str(error), needed=f"{kind} that can be read") from None
+
+
+def _table(path: Path, kind: str, columns: list[str] | None) -> Any:
+    import csv
+
+    import pandas
+
+    if kind == "parquet":
+        return pandas.read_parquet(path)
+    # In tsv a quotation mark is a character like any other: sentences are full of them.
+    tabs: dict[str, Any] = {"sep": "\t", "quoting": csv.QUOTE_NONE} if kind == "tsv" else {}
+    header: dict[str, Any] = {"names": columns, "header": None} if columns else {}
+    # "None", "NA" and "null" are words.
+    return pandas.read_csv(path, keep_default_na=False, encoding="utf-8", **tabs, **header)
+
+
+def _json_rows(content: Any, path: Path) -> list[Row]:
+    """A list of rows as it is; SQuAD's articles of paragraphs as one row a question."""
+    if isinstance(content, dict) and isinstance(content.get("data"), list):
+        content = content["data"]
+        if content and isinstance(content[0], dict) and "paragraphs" in content[0]:
+            return [row for article in content for row in _questions(article)]
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise InputError(path, found=type(content).__name__, needed="a list of objects, or SQuAD's")
+    return content
+
+
+def _questions(article: Mapping[str, Any]) -> list[Row]:
+    return [
+        {
+            "id": question["id"],
+            "title": article.get("title", ""),
+            "context": paragraph["context"],
+            "question": question["question"],
+            "answers": {
+                "text": [answer["text"] for answer in question["answers"]],
+                "answer_start": [answer["answer_start"] for answer in question["answers"]],
+            },
+        }
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+    ]

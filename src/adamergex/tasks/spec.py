@@ -1,0 +1,186 @@
+"""A task: lm-evaluation-harness YAML with a place for the language.
+
+`{language}` anywhere in the file stands for a language code. Three keys of `metadata` are read here
+and by nobody else; all other keys are lm-evaluation-harness's own:
+
+- `codes`: how the data set writes a language, `iso` (sw) or `flores` (swh_Latn);
+- `languages`: code -> the keys that are different in that language; without it any code will do;
+- `training`: code -> the keys that are different for training rows: where a task is learnt from
+  another data set than it is measured on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adamergex.errors import InputError
+from adamergex.tasks import emoji
+from adamergex.tasks.languages import code_for
+from adamergex.tasks.metrics import METRICS
+from adamergex.tasks.sources import Source, hub_source
+
+__all__ = ["BUILTIN_FOLDER", "Task", "builtin_tasks", "filled", "find_task", "task_source"]
+
+BUILTIN_FOLDER = Path(__file__).parent / "builtin"
+_PLACE = re.compile(r"(?<!\{)\{language\}(?!\})")
+_OUTPUTS = ("multiple_choice", "generate_until")
+_KEYS = frozenset(
+    # Those of lm-evaluation-harness that change a prompt, an answer or a measure. What would run
+    # Python, or ask for several prompts of one item, is not among them.
+    [
+        "task", "task_alias", "tag", "dataset_path", "dataset_name", "dataset_kwargs",
+        "training_split", "validation_split", "test_split", "output_type", "description",
+        "doc_to_text", "doc_to_target", "doc_to_choice", "target_delimiter", "process_results",
+        "metric_list", "generation_kwargs", "filter_list", "gen_prefix", "metadata",
+    ]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task in all its languages.
+
+    Attributes:
+        name: What recipes and results call it: its file's name.
+        path: Its file.
+        config: The file's content, without the keys of `metadata` that are read here.
+        codes: How its data set writes a language.
+        languages: Code -> keys of its own; None where any code will do.
+        training: Code -> keys for training rows.
+    """
+
+    name: str
+    path: Path
+    config: Mapping[str, Any]
+    codes: str | None = None
+    languages: Mapping[str, Mapping[str, Any] | None] | None = None
+    training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
+
+    def in_language(self, language: str, *, training: bool = False) -> dict[str, Any]:
+        """The lm-evaluation-harness config in one language.
+
+        Args:
+            language: Its code.
+            training: Whether for training rows.
+
+        Raises:
+            InputError: The task is not there in that language.
+        """
+        code = code_for(language, self.codes)
+        if self.languages is not None and code not in self.languages:
+            needed = " or ".join(self.languages)
+            raise InputError(self.name, "language", found=language, needed=needed)
+        own = (self.languages or {}).get(code) or {}
+        learnt = self.training.get(code, {}) if training else {}
+        return filled({**self.config, **own, **learnt}, code)
+
+    @property
+    def free_text(self) -> bool:
+        """Whether it is answered in free text, not by a choice."""
+        return self.config["output_type"] == "generate_until"
+
+
+def filled(value: Any, language: str) -> Any:
+    """`value` with `{language}` replaced by the code, at any depth; `{{language}}` stays."""
+    if isinstance(value, str):
+        return _PLACE.sub(language, value)
+    if isinstance(value, Mapping):
+        return {key: filled(inner, language) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [filled(inner, language) for inner in value]
+    return value
+
+
+def find_task(name: str, folder: Path) -> Task:
+    """A built-in task by its name, or one of the user's by the path of its .yaml file.
+
+    Args:
+        name: `sib200`, or `my-task.yaml` relative to `folder`.
+        folder: Where the recipe is.
+
+    Raises:
+        InputError: No such task, or a file that is not a task.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return _read(folder / name)
+    if name not in builtin_tasks():
+        needed = " or ".join(builtin_tasks()) + ", or the path of a .yaml file"
+        raise InputError("task", found=name, needed=needed)
+    return _read(BUILTIN_FOLDER / f"{name}.yaml")
+
+
+def task_source(config: Mapping[str, Any], split: str) -> Source:
+    """The source of one split of a task's own data set.
+
+    Args:
+        config: The task in one language.
+        split: What that data set calls the split.
+
+    Raises:
+        InputError: The task names no data set.
+    """
+    path = config.get("dataset_path")
+    if path is None:
+        raise InputError(config["task"], "dataset_path", found="none", needed="one, or data_files")
+    if path == "builtin:emoji":
+        return emoji.source(str(config["dataset_name"]), split)
+    name = config.get("dataset_name")
+    return hub_source(path, name, split, config.get("dataset_kwargs") or {})
+
+
+def builtin_tasks() -> list[str]:
+    """The names of the built-in tasks."""
+    return sorted(path.stem for path in BUILTIN_FOLDER.glob("*.yaml"))
+
+
+def _read(path: Path) -> Task:
+    if not path.is_file():
+        raise InputError(path, found="no such file", needed="a task in YAML")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeError) as error:
+        # Also !function, which would run Python: a task is data.
+        raise InputError(path, found=" ".join(str(error).split()), needed="plain YAML") from None
+    if not isinstance(content, dict):
+        raise InputError(path, found=type(content).__name__, needed="a mapping")
+    _check(content, path)
+    metadata = dict(content.get("metadata") or {})
+    codes = metadata.pop("codes", None)
+    languages = metadata.pop("languages", None)
+    training = metadata.pop("training", None) or {}
+    config = {**content, "metadata": metadata}
+    for key, table in (("languages", languages or {}), ("training", training)):
+        for code, own in table.items():
+            if not isinstance(code, str) or not isinstance(own, dict | None):
+                needed = 'a code ("no" in quotes) and its keys'
+                raise InputError(path, f"metadata.{key}", found=code, needed=needed)
+            _check({**config, **(own or {})}, path)
+    code_for("", codes)
+    return Task(path.stem, path, config, codes, languages, training)
+
+
+def _check(config: Mapping[str, Any], path: Path) -> None:
+    unknown = sorted(set(config) - _KEYS)
+    if unknown:
+        raise InputError(path, unknown[0], found="a key", needed=" or ".join(sorted(_KEYS)))
+    for key in ("task", "output_type", "doc_to_text", "doc_to_target", "metric_list"):
+        if key not in config:
+            raise InputError(path, key, found="nothing", needed="a value")
+    if config["output_type"] not in _OUTPUTS:
+        raise InputError(
+            path, "output_type", found=config["output_type"], needed=" or ".join(_OUTPUTS)
+        )
+    if (config["output_type"] == "multiple_choice") != ("doc_to_choice" in config):
+        raise InputError(
+            path, "doc_to_choice", found=config.get("doc_to_choice"),
+            needed="choices for multiple_choice, and only there",
+        )  # fmt: skip
+    measured = config.get("process_results")
+    if measured is not None and measured not in METRICS:
+        raise InputError(path, "process_results", found=measured, needed=" or ".join(METRICS))
