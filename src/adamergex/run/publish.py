@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from adamergex.checkpoint import staged
 from adamergex.recipe import Recipe
 from adamergex.run.store import Store
@@ -35,9 +37,11 @@ def publish(recipe: Recipe, last: Step, store: Store, output: Path) -> dict[str,
         output: The folder of the run.
     """
     found = json.loads((store.path(last) / "results.json").read_text(encoding="utf-8"))
+    as_run = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     results = {
         **found,
-        "recipe": recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        "recipe": as_run,
+        "recipe_text": yaml.safe_dump(as_run, sort_keys=False, allow_unicode=True),
         "languages": {code: language_name(code) for code in (recipe.source, *recipe.targets)},
         "environment": environment(),
         "costs": [_cost(step, store.record(step)) for step in in_order([last])],
