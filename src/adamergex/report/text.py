@@ -195,8 +195,8 @@ def caveats(results: Results, task: Task) -> list[str]:
         )
     if seeds > 1:
         sentences.append(
-            f"Scores are means over {seeds} seeds; their standard deviation (sd), apart from the "
-            "intervals, says how far training runs differ."
+            f"Scores are means over {seeds} seeds; their standard deviation (sd) says how far "
+            "training runs differ, which ± does not."
         )
     else:
         sentences.append("One seed: how far training runs differ was not measured.")
