@@ -56,7 +56,8 @@ class Selection:
 _SELECTIONS = {
     "dev": Selection(
         "chosen on dev",
-        "Settings were chosen on labelled dev items of the target language, never on test items.",
+        "Settings were chosen on labelled dev items of the target language, never on test items: "
+        "rows with a setting have seen labels that the others, oracle aside, have not.",
         "dev {metric}",
     ),
     "unlabelled": Selection(
