@@ -2,45 +2,144 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup
+from jinja2 import Environment, PackageLoader
 
-from adamergex.report.figures import curve_figure, geometry_figure
-from adamergex.report.table import difference_text, score_text, verdict
+from adamergex.report import text
+from adamergex.report.figures import Drawing, curve, curves, geometry
+from adamergex.report.overview import Line, floor, lines
+from adamergex.report.reading import Cost, Results, Row, Task
 
-__all__ = ["write_page"]
+__all__ = ["page_text"]
 
 
-def write_page(path: Path, results: Mapping[str, Any], names: Mapping[str, str]) -> None:
-    """Writes the report of an experiment.
+@dataclass(frozen=True)
+class _Language:
+    name: str
+    key: str
+    verdict: str
+    rows: list[Row]
+    oracles: list[Row]
+    seeds: bool
+    compared: bool
+    gaps: bool
+    curves: Drawing | None
+    arimerge: bool
+    geometry: Drawing | None
+    relations: Any
 
-    Args:
-        path: The file to make.
-        results: What results.json holds.
-        names: Language code -> name.
-    """
+
+@dataclass(frozen=True)
+class _Part:
+    task: Task
+    metric: str
+    chosen_by: str
+    caveats: list[str]
+    lines: list[Line]
+    oracles: list[Line]
+    floor: list[tuple[str, list[str]]]
+    languages: list[_Language]
+
+
+@dataclass(frozen=True)
+class _Total:
+    """Costs of several steps: sums, but of memory the most that one step held."""
+
+    kind: str
+    count: int
+    seconds: float
+    tokens: int | None
+    peak_memory: int | None
+
+
+def page_text(results: Results) -> str:
+    """The report of an experiment, as HTML."""
     environment = Environment(
-        loader=PackageLoader("adamergex.report"), autoescape=select_autoescape(), trim_blocks=True
+        loader=PackageLoader("adamergex.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters.update(score=score_text, difference=difference_text)
-    targets = [_target(results, target, names) for target in results["targets"]]
-    page = environment.get_template("report.html").render(results=results, targets=targets)
-    path.write_text(page, encoding="utf-8")
+    environment.filters.update(
+        difference=text.difference,
+        gap=text.gap,
+        gib=_gib,
+        number=text.number,
+        score=text.score,
+        settings=text.settings,
+        signed=lambda value: "not defined" if value is None else f"{value:+.3f}",
+    )
+    return environment.get_template("report.html").render(
+        results=results,
+        facts=text.facts(results),
+        selection=text.selection(results),
+        parts=[_part(results, task, i) for i, task in enumerate(results.tasks, start=1)],
+        costs=sorted(results.costs, key=lambda cost: -cost.seconds),
+        kinds=_kinds(results.costs),
+        total=_total("all", results.costs),
+    )
 
 
-def _target(results: Mapping[str, Any], target: str, names: Mapping[str, str]) -> dict[str, Any]:
-    rows = [row for row in results["rows"] if row["target"] == target]
-    curves = [r for r in rows if "dev" in r and not r.get("headline")]
-    merging = [r for r in curves if r["method"] in ("adamergex", "add-reference")]
-    return {
-        "name": names.get(target, target),
-        "rows": rows,
-        "verdict": verdict(results, target, names),
-        "curve": Markup(curve_figure(merging)),
-        "geometry": Markup(geometry_figure(results["geometry"][target])),
-        "alignment": results["geometry"][target],
-    }
+def _part(results: Results, task: Task, number: int) -> _Part:
+    found, metric = lines(results, task), text.metric_name(task.metric)
+    return _Part(
+        task=task,
+        metric=metric,
+        chosen_by=text.selection(results).score.format(metric=metric),
+        caveats=text.caveats(results, task),
+        lines=[line for line in found if not line.oracle],
+        oracles=[line for line in found if line.oracle],
+        floor=floor(results, task),
+        languages=[
+            _language(results, task, target, f"task-{number}-language-{i}")
+            for i, target in enumerate(results.targets, start=1)
+        ],
+    )
+
+
+def _language(results: Results, task: Task, target: str, key: str) -> _Language:
+    rows = task.of(target)
+    curved = {text.row_name(row): points for row in rows if (points := curve(row))}
+    relations = task.geometry.get(target, {})
+    return _Language(
+        name=results.language(target),
+        key=key,
+        verdict=text.verdict(results, task, target),
+        rows=[row for row in rows if not row.oracle],
+        oracles=[row for row in rows if row.oracle],
+        seeds=any(row.seed_sd is not None for row in rows),
+        compared=any(row.versus_source_ft for row in rows),
+        gaps=any(text.gap(row) for row in rows),
+        curves=curves(curved, f"{key}-curves"),
+        arimerge=any(row.method == "arimerge" and curve(row) for row in rows),
+        geometry=geometry(relations, f"{key}-geometry"),
+        relations=relations,
+    )
+
+
+def _kinds(costs: Sequence[Cost]) -> list[_Total]:
+    by_kind: dict[str, list[Cost]] = defaultdict(list)
+    for cost in costs:
+        by_kind[cost.kind].append(cost)
+    totals = [_total(kind, part) for kind, part in by_kind.items()]
+    return sorted(totals, key=lambda total: -total.seconds)
+
+
+def _total(kind: str, costs: Sequence[Cost]) -> _Total:
+    tokens = [cost.tokens for cost in costs if cost.tokens is not None]
+    memory = [cost.peak_memory for cost in costs if cost.peak_memory is not None]
+    return _Total(
+        kind=kind,
+        count=len(costs),
+        seconds=sum(cost.seconds for cost in costs),
+        tokens=sum(tokens) if tokens else None,
+        peak_memory=max(memory, default=None),
+    )
+
+
+def _gib(value: int) -> str:
+    return f"{value / 2**30:.2f} GiB"

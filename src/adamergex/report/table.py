@@ -1,4 +1,4 @@
-"""The results table in a terminal."""
+"""The results in a terminal: a table for each task and language, and a sentence under it."""
 
 from __future__ import annotations
 
@@ -7,80 +7,90 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["difference_text", "print_table", "score_text", "verdict"]
+from adamergex.report.reading import Results, Row, Task, checked
+from adamergex.report.text import (
+    best,
+    difference,
+    helps,
+    metric_name,
+    number,
+    row_name,
+    score,
+    selection,
+    settings,
+    verdict,
+)
 
-Results = Mapping[str, Any]
-Row = Mapping[str, Any]
+__all__ = ["print_table"]
 
 
-def print_table(results: Results, names: Mapping[str, str], console: Console | None = None) -> None:
-    """Prints the table of each target language, and in a line what it comes to."""
+def print_table(results: Results | Mapping[str, Any], console: Console | None = None) -> None:
+    """Prints every task's table of each target language, and in a line what it comes to.
+
+    Args:
+        results: What results.json holds.
+        console: Where to print; standard output if None.
+
+    Raises:
+        InputError: `results` does not have the schema.
+    """
+    found = results if isinstance(results, Results) else checked(results)
     console = console or Console(highlight=False)
-    for target in results["targets"]:
-        console.print(_table(results, target, names.get(target, target)))
-        console.print(verdict(results, target, names), soft_wrap=True, markup=False)
-        console.print()
+    for task in found.tasks:
+        for target in found.targets:
+            console.print(_table(found, task, target))
+            console.print(verdict(found, task, target), soft_wrap=True, markup=False)
+            console.print()
 
 
-def score_text(row: Row) -> str:
-    """A score with its standard error."""
-    return f"{row['accuracy']:.3f} ± {row['standard_error']:.3f}"
-
-
-def difference_text(row: Row) -> str:
-    """The difference from source-ft with its interval; empty for source-ft itself."""
-    versus = row.get("versus_source_ft")
-    if versus is None:
-        return ""
-    return f"{versus['difference']:+.3f} [{versus['low']:+.3f}, {versus['high']:+.3f}]"
-
-
-def verdict(results: Results, target: str, names: Mapping[str, str]) -> str:
-    """One sentence on whether AdaMergeX, as chosen on dev, helped in this language."""
-    rows = [row for row in results["rows"] if row["target"] == target]
-    ours = next(r for r in rows if r.get("headline"))
-    versus = ours["versus_source_ft"]
-    if versus["low"] > 0:
-        says = "is better than source fine-tuning"
-    elif versus["high"] < 0:
-        says = "is worse than source fine-tuning"
-    else:
-        says = "cannot be told apart from source fine-tuning"
-    rivals = [r for r in rows if r["method"] not in ("adamergex", "target-ft")]
-    best = max(rivals, key=lambda r: r["accuracy"])
-    return (
-        f"{names.get(target, target)}: AdaMergeX ({ours['setting']}) {says} "
-        f"({difference_text(ours)}); the best rival on test is {_name(best)} at {score_text(best)}."
-    )
-
-
-def _table(results: Results, target: str, name: str) -> Table:
-    table = Table(
-        title=f"{escape(name)}: test accuracy on {results['n_test']} items",
-        box=SIMPLE_HEAD,
-        caption=f"chance {results['chance']:.3f}, majority class {results['majority']:.3f}; "
-        "± one standard error; differences with 95% paired bootstrap intervals",
-    )
-    for heading, justify in (
-        ("method", "left"),
-        ("chosen on dev", "left"),
-        ("accuracy", "right"),
-        ("against source-ft", "right"),
-    ):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
-    for row in results["rows"]:
-        if row["target"] == target:
-            table.add_row(
-                escape(_name(row)),
-                escape(row.get("setting", "")),
-                score_text(row),
-                escape(difference_text(row)),
-            )
+def _table(results: Results, task: Task, target: str) -> Table:
+    rows = task.of(target)
+    top = best(task, [row for row in rows if not row.oracle])
+    title = f"{task.task}, {results.language(target)}: test {metric_name(task.metric)}"
+    if (items := task.n_test.get(target)) is not None:
+        title += f" on {items} items"
+    table = Table(title=Text(title), box=SIMPLE_HEAD, caption=Text(_caption(task, target)))
+    seeds = any(row.seed_sd is not None for row in rows)
+    table.add_column("method")
+    table.add_column(selection(results).heading)
+    table.add_column(Text(metric_name(task.metric)), justify="right")
+    if seeds:
+        table.add_column("sd", justify="right")
+    table.add_column("against source-ft", justify="right")
+    for row in rows:
+        if row.oracle:
+            table.add_section()
+        bold = not row.oracle and row.score == top and helps(task, row.versus_source_ft) > 0
+        cells = [
+            Text(_named(row)),
+            Text(settings(row)),
+            Text(score(row), style="bold" if bold else ""),
+            Text(difference(row.versus_source_ft)),
+        ]
+        if seeds:
+            cells.insert(3, Text("" if row.seed_sd is None else number(row.seed_sd)))
+        table.add_row(*cells)
     return table
 
 
-def _name(row: Row) -> str:
-    return f"{row['method']} ({row['variant']})" if row["variant"] else str(row["method"])
+def _named(row: Row) -> str:
+    notes = [note for note in ("oracle" * row.oracle, "to deploy" * row.headline) if note]
+    # A variant may say so itself.
+    return ", ".join([row_name(row), *(note for note in notes if note != row.variant)])
+
+
+def _caption(task: Task, target: str) -> str:
+    parts: list[str] = []
+    if task.chance is not None:
+        parts.append(f"chance {number(task.chance)}")
+    if task.majority and target in task.majority:
+        parts.append(f"majority class {number(task.majority[target])}")
+    parts.append("± one standard error over items")
+    if any(row.seed_sd is not None for row in task.of(target)):
+        parts.append("sd over seeds")
+    if any(row.versus_source_ft for row in task.of(target)):
+        parts.append("differences with 95% paired bootstrap intervals over items")
+    return "; ".join(parts)

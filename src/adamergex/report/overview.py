@@ -1,0 +1,85 @@
+"""Methods by languages: the table that the page, Markdown and LaTeX write each in its own way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adamergex.report.reading import Results, Row, Task
+from adamergex.report.text import best, difference, helps, number, score
+
+__all__ = ["Cell", "Line", "floor", "lines"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method in one language.
+
+    Attributes:
+        score: With its standard error.
+        difference: From source-ft, with its interval; may be empty.
+        sd: Over seeds; may be empty.
+        bold: Best of the language's rows, oracles aside, and its interval excludes 0.
+        baseline_best: Best of them, and source-ft itself.
+        headline: The row to deploy.
+    """
+
+    score: str
+    difference: str
+    sd: str
+    bold: bool
+    baseline_best: bool
+    headline: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method and variant in every language; None where it was not measured."""
+
+    method: str
+    variant: str
+    oracle: bool
+    cells: list[Cell | None]
+
+    @property
+    def headline(self) -> bool:
+        """Whether it is the row to deploy in every language that has it."""
+        return all(cell.headline for cell in self.cells if cell is not None)
+
+
+def lines(results: Results, task: Task) -> list[Line]:
+    """The lines of a task's table, columns in the order of `results.targets`, oracles last."""
+    rows = {(row.method, row.variant, row.target): row for row in task.rows}
+    # A language may lack a method: each line stands where it stood first.
+    names = dict.fromkeys((row.method, row.variant, row.oracle) for row in task.rows)
+    tops = {t: best(task, [r for r in task.of(t) if not r.oracle]) for t in results.targets}
+
+    def cell(row: Row | None) -> Cell | None:
+        if row is None:
+            return None
+        top = not row.oracle and row.score == tops[row.target]
+        return Cell(
+            score=score(row),
+            difference=difference(row.versus_source_ft),
+            sd="" if row.seed_sd is None else f"sd {number(row.seed_sd)}",
+            bold=top and helps(task, row.versus_source_ft) > 0,
+            baseline_best=top and row.method == "source-ft",
+            headline=row.headline,
+        )
+
+    return [
+        Line(
+            method, variant, oracle, [cell(rows.get((method, variant, t))) for t in results.targets]
+        )
+        for method, variant, oracle in sorted(names, key=lambda name: name[2])
+    ]
+
+
+def floor(results: Results, task: Task) -> list[tuple[str, list[str]]]:
+    """What takes no skill, by language: the majority class and chance, where they are defined."""
+    found: list[tuple[str, list[str]]] = []
+    if task.majority is not None:
+        values = [task.majority.get(target) for target in results.targets]
+        found.append(("majority class", ["" if v is None else number(v) for v in values]))
+    if task.chance is not None:
+        found.append(("chance", [number(task.chance)] * len(results.targets)))
+    return found

@@ -1,0 +1,217 @@
+"""The words of the report: how a number is written, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adamergex.report.reading import Results, Row, Score, Task, Versus, one_line
+
+__all__ = [
+    "Selection",
+    "best",
+    "caveats",
+    "difference",
+    "facts",
+    "gap",
+    "helps",
+    "metric_name",
+    "number",
+    "row_name",
+    "score",
+    "selection",
+    "settings",
+    "verdict",
+]
+
+_METRICS = {
+    "acc": "accuracy",
+    "acc_norm": "length-normalised accuracy",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "em": "exact match",
+    "exact_match": "exact match",
+    "f1": "F1",
+    "mcc": "Matthews correlation",
+    "rougeL": "ROUGE-L",
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How settings were chosen, in words.
+
+    Attributes:
+        heading: Of a column of settings.
+        sentence: For the reader of the table.
+        score: What a setting was chosen by; may name the task's `{metric}`.
+    """
+
+    heading: str
+    sentence: str
+    score: str
+
+
+_SELECTIONS = {
+    "dev": Selection(
+        "chosen on dev",
+        "Settings were chosen on labelled dev items of the target language, never on test items: "
+        "rows with a setting have seen labels that the others, oracle aside, have not.",
+        "dev {metric}",
+    ),
+    "unlabelled": Selection(
+        "chosen without labels",
+        "Settings were chosen without any label of the target language, never on test items.",
+        "score without labels",
+    ),
+    "fixed": Selection(
+        "fixed setting",
+        "Settings were fixed in the recipe: nothing was chosen in the target language.",
+        "score",
+    ),
+}
+_UNKNOWN = Selection("setting", "The recipe does not say how settings were chosen.", "score")
+
+
+def selection(results: Results) -> Selection:
+    """The words for the recipe's scale.select."""
+    scale = results.recipe.get("scale")
+    way = scale.get("select") if isinstance(scale, Mapping) else None
+    return _SELECTIONS.get(way, _UNKNOWN) if isinstance(way, str) else _UNKNOWN
+
+
+def metric_name(metric: str) -> str:
+    """What people call a metric."""
+    return _METRICS.get(metric, metric)
+
+
+def number(value: float) -> str:
+    """Three decimals, as long as that is short."""
+    return f"{value:.3f}" if abs(value) < 1e6 else f"{value:.4g}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}" if abs(value) < 1e6 else f"{value:+.4g}"
+
+
+def score(found: Score) -> str:
+    """A score with its standard error."""
+    if found.standard_error is None:
+        return number(found.score)
+    return f"{number(found.score)} ± {number(found.standard_error)}"
+
+
+def difference(versus: Versus | None) -> str:
+    """The difference from source-ft with its interval; empty where there is none."""
+    if versus is None:
+        return ""
+    return f"{_signed(versus.difference)} [{_signed(versus.low)}, {_signed(versus.high)}]"
+
+
+def gap(row: Row) -> str:
+    """The share of the oracle's gain; empty where it means nothing, as without any labels."""
+    if row.gap_closed is None or row.method == "zero-shot":
+        return ""
+    return f"{100 * row.gap_closed:.0f}%"
+
+
+def row_name(row: Row) -> str:
+    """Method and variant."""
+    return f"{row.method} ({row.variant})" if row.variant else row.method
+
+
+def settings(row: Row) -> str:
+    """The setting, or each seed's where they differ; empty where there was nothing to set."""
+    found = [run.setting or "" for run in row.runs]
+    if len(set(found)) == 1:
+        return found[0]
+    return "; ".join(f"seed {run.seed}: {run.setting or 'none'}" for run in row.runs)
+
+
+def helps(task: Task, versus: Versus | None) -> int:
+    """1 where the interval lies on the better side of 0, -1 on the worse, 0 where it has 0."""
+    if versus is None or versus.low <= 0 <= versus.high:
+        return 0
+    return 1 if (versus.low > 0) == task.higher_is_better else -1
+
+
+def best(task: Task, rows: Sequence[Row]) -> float | None:
+    """The best score of `rows`."""
+    choose = max if task.higher_is_better else min
+    return choose((row.score for row in rows), default=None)
+
+
+def verdict(results: Results, task: Task, target: str) -> str:
+    """One sentence on whether the row to deploy helped in this language."""
+    rows = task.of(target)
+    language = results.language(target)
+    ours = next((row for row in rows if row.headline), None)
+    if ours is None:
+        return f"{language}: no row is marked as the one to deploy{_best(task, rows)}."
+    name = "AdaMergeX" if ours.method == "adamergex" else ours.method
+    how = settings(ours)
+    who = f"{language}: {name} ({how})" if how else f"{language}: {name}"
+    rivals = [row for row in rows if row.method != ours.method]
+    versus = ours.versus_source_ft
+    if versus is None:
+        says = f"scores {score(ours)}, compared with no source fine-tuning"
+        return f"{who} {says}{_best(task, rivals)}."
+    says = {
+        1: "is better than source fine-tuning",
+        -1: "is worse than source fine-tuning",
+        0: "cannot be told apart from source fine-tuning",
+    }[helps(task, versus)]
+    return f"{who} {says} ({difference(versus)}){_best(task, rivals, 'rival on test')}."
+
+
+def _best(task: Task, rows: Sequence[Row], what: str = "other row on test") -> str:
+    fair = [row for row in rows if not row.oracle]
+    top = best(task, fair)
+    if top is None:
+        return ""
+    winner = next(row for row in fair if row.score == top)
+    return f"; the best {what} is {row_name(winner)} at {score(winner)}"
+
+
+def caveats(results: Results, task: Task) -> list[str]:
+    """What the table's numbers say and what they do not, a sentence each."""
+    seeds = len(results.seeds)
+    sentences = [
+        f"Scores are test {metric_name(task.metric)}"
+        + ("" if task.higher_is_better else " (lower is better)")
+        + ", on the same items in every row of a language.",
+        "± is one standard error over test items.",
+    ]
+    if any(row.versus_source_ft for row in task.rows):
+        sentences.append(
+            "In brackets: 95% bootstrap interval of the difference from source-ft, items drawn in "
+            "pairs. It says how far another sample of test items could move the difference, and "
+            "nothing about another training run."
+        )
+        sentences.append(
+            "Bold: the best score of a language, oracle aside, if its interval excludes 0. It is "
+            "picked on test among all rows and not corrected for their number, which flatters it. "
+            "† marks the best score where it is source-ft itself."
+        )
+    if seeds > 1:
+        sentences.append(
+            f"Scores are means over {seeds} seeds; their standard deviation (sd) says how far "
+            "training runs differ, which ± does not."
+        )
+    else:
+        sentences.append("One seed: how far training runs differ was not measured.")
+    return [*sentences, selection(results).sentence]
+
+
+def facts(results: Results) -> list[str]:
+    """What was run, in short: model, adapter, languages, seeds."""
+    adapter: Any = results.recipe.get("adapter")
+    kind = adapter.get("type") if isinstance(adapter, Mapping) else adapter
+    model = results.recipe.get("model")
+    to = ", ".join(results.language(target) for target in results.targets)
+    return [
+        *(one_line(part) for part in (model, kind) if isinstance(part, str)),
+        f"{results.language(results.source)} to {to}",
+        f"{len(results.seeds)} seed{'' if len(results.seeds) == 1 else 's'}",
+    ]
