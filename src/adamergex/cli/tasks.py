@@ -19,6 +19,9 @@ _data_files = click.option(
     multiple=True,
     help="train, dev or test from a local file, in place of the Hub's; may be repeated.",
 )
+_max_samples = click.option(
+    "--max-samples", type=click.IntRange(1), help="The most items of a split, drawn at random."
+)
 _recipe = click.option(
     "--recipe",
     type=click.Path(path_type=Path),
@@ -36,6 +39,7 @@ _recipe = click.option(
     help="Write the task and its rows for `lm_eval --include_path DIR`.",
 )
 @_data_files
+@_max_samples
 @_recipe
 @_debug
 def tasks(
@@ -43,6 +47,7 @@ def tasks(
     language: str | None,
     output: Path | None,
     data_files: tuple[str, ...],
+    max_samples: int | None,
     recipe: Path | None,
 ) -> None:
     """List the tasks, reference tasks and texts; show one task; or write it for lm_eval."""
@@ -57,7 +62,7 @@ def tasks(
         return
     if language is None:
         raise InputError("--language", found="none", needed="a code")
-    catalog = _catalog(name, data_files, recipe, None)
+    catalog = _catalog(name, data_files, recipe, max_samples)
     click.echo(_write(catalog, name, language, output))
 
 
@@ -70,7 +75,7 @@ def tasks(
     "--split", type=click.Choice(["train", "dev", "test"]), default="test", show_default=True
 )
 @_data_files
-@click.option("--max-samples", type=click.IntRange(1), help="The most items.")
+@_max_samples
 @_recipe
 @click.option(
     "--output",
