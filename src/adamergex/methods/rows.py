@@ -185,7 +185,9 @@ class Workshop:
                     wanted.append(catalog.reference(reference, language))
                 if reference is recipe.reference[0] and {"madx", "lt-sft"} & {*recipe.methods}:
                     wanted.append(catalog.plain(reference, language))
-        config = {"model": self._model_name, "data": [data.config for data in wanted]}
+        described = [data.config for data in wanted]
+        once = [d for i, d in enumerate(described) if d not in described[:i]]
+        config = {"model": self._model_name, "data": once}
         files = self._files(*wanted)
         return Step("vocabulary", config, {"model": self.model}, label="tokens in use", files=files)
 
