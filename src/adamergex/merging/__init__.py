@@ -1,7 +1,7 @@
 """Three checkpoints merged into one, streamed module by module."""
 
 from adamergex.merging.api import Merged, merge
-from adamergex.merging.combination import add, arimerge
+from adamergex.merging.combination import arimerge, layer_swap, weighted
 from adamergex.merging.inspection import Gram, compared, described, gram
 from adamergex.merging.lora import update
 from adamergex.merging.options import Ia3Rule, MergeOptions, Space
@@ -14,11 +14,12 @@ __all__ = [
     "Merged",
     "Outcome",
     "Space",
-    "add",
     "arimerge",
     "compared",
     "described",
     "gram",
+    "layer_swap",
     "merge",
     "update",
+    "weighted",
 ]

@@ -1,54 +1,114 @@
-"""Other ways of combining LoRA adapters, that transfer methods are compared with."""
+"""Other ways of combining adapters, that transfer methods are compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from adamergex.algebra import LowRank, concatenated
-from adamergex.checkpoint import Checkpoint, LoraConfig, NDArray, open_checkpoint, widest
+from adamergex.checkpoint import (
+    Checkpoint,
+    LoraConfig,
+    NDArray,
+    PrefixConfig,
+    TensorInfo,
+    layer_of,
+    open_checkpoint,
+    widest,
+)
 from adamergex.errors import InputError
 from adamergex.merging.lora import portable, update
 from adamergex.merging.saving import Outcome, save_adapter
+from adamergex.merging.simple import prefix_matrices
 from adamergex.merging.three import check_pair
-from adamergex.merging.units import Computed, kept, stored_dtype
+from adamergex.merging.units import Computed, Outline, Unit, finite_part, kept, stored_dtype
 
-__all__ = ["add", "arimerge"]
-
-_FORMULAS = {
-    "add": "W = W_T + t W_Rt, for the weight updates W",
-    "arimerge": "A = A_T + t (A_Rt + A_Rs), B = B_T + t (B_Rt - B_Rs)",
-}
+__all__ = ["arimerge", "layer_swap", "weighted"]
 
 
-def add(*, task: Path, reference_target: Path, scale: float, output: Path) -> Outcome:
-    """Writes T + scale Rt, in weight space and exact: adapters of any rank."""
-    roles = _opened({"task": task, "reference_target": reference_target})
-    t, rt = roles.values()
-    rank = max(t.shape(m, "a")[0] + rt.shape(m, "a")[0] for m in t.layout.modules)
+@dataclass(frozen=True)
+class _Rule:
+    """How adapters become one.
+
+    Attributes:
+        name: What the manifest calls it.
+        formula: What is computed, for the model card.
+        scale: t.
+        rank: The rank of a LoRA result.
+        product: Module -> its LoRA product.
+        tensor: Module and the roles' tensors there -> the result's, for other structures.
+    """
+
+    name: str
+    formula: str
+    scale: float
+    rank: int
+    product: Callable[[str], LowRank]
+    tensor: Callable[[str, Sequence[NDArray]], NDArray]
+
+
+def weighted(
+    *,
+    adapters: Mapping[str, Path],
+    weights: Mapping[str, float],
+    output: Path,
+    rule: str = "weighted",
+    scale: float = 1.0,
+) -> Outcome:
+    """Writes the weighted sum of adapters.
+
+    LoRA: of the weight updates, exact, whatever the ranks. (IA)³: of the vectors' distances from 1,
+    1 + Σ w (l - 1), as AriMerge has it (arXiv 2306.14870). Prefix: of the prefixes.
+
+    Args:
+        adapters: Role -> PEFT folder. The first gives the config and the weights saved whole.
+        weights: Role -> its weight; all roles have one.
+        output: The folder to make.
+        rule: What the manifest calls it.
+        scale: What the manifest says of t.
+
+    Raises:
+        InputError: Adapters that do not fit together, or are more than their structure's tensors.
+    """
+    roles = _opened(adapters)
+    terms = [(roles[role], weight) for role, weight in weights.items() if weight != 0]
+    modules = next(iter(roles.values())).layout.modules
+    neutral = 1.0 if _structure(roles) == "IA3" else 0.0
 
     def product(module: str) -> LowRank:
-        return concatenated(update(t, module), update(rt, module).times(scale)).padded(rank)
+        return concatenated(*(update(x, module).times(weight) for x, weight in terms))
 
-    return _saved("add", roles, rank, product, scale, output)
+    def tensor(module: str, parts: Sequence[NDArray]) -> NDArray:  # noqa: ARG001 - as in swaps
+        total = neutral + 0 * parts[0]
+        for part, role in zip(parts, roles, strict=True):
+            total = total + weights[role] * (part - neutral)
+        return total
+
+    formula = "the sum of " + ", ".join(f"{weight:g} {role}" for role, weight in weights.items())
+    rank = max(sum(_rank(x, module) for x, _ in terms) for module in modules)
+    return _saved(_Rule(rule, formula, scale, rank, product, tensor), roles, output)
 
 
 def arimerge(
     *, task: Path, reference_target: Path, reference_source: Path, c: float, output: Path
 ) -> Outcome:
-    """Writes A = A_T + c (A_Rt + A_Rs), B = B_T + c (B_Rt - B_Rs).
+    """Writes A = A_T + c (A_Rt + A_Rs), B = B_T + c (B_Rt - B_Rs): LoRA; T + c (Rt - Rs): others.
 
-    Source: arXiv 2306.14870, the analogy form, with T's coefficient 1. The scalings are folded into
-    B first, and ranks must be equal, as in factor space.
+    Source: arXiv 2306.14870, the analogy form, with T's coefficient 1. LoRA's scalings are folded
+    into B first, and ranks must be equal, as in factor space. Prefixes are not in the publication;
+    they are added as its (IA)³ vectors are.
     """
-    roles = _opened(
-        {
-            "task": task,
-            "reference_target": reference_target,
-            "reference_source": reference_source,
-        }
-    )
-    ranks = {x.shape(m, "a")[0] for x in roles.values() for m in x.layout.modules}
+    adapters = {
+        "task": task,
+        "reference_target": reference_target,
+        "reference_source": reference_source,
+    }
+    roles = _opened(adapters)
+    if _structure(roles) != "LORA":
+        weights = {"task": 1.0, "reference_target": c, "reference_source": -c}
+        return weighted(adapters=adapters, weights=weights, output=output, rule="arimerge", scale=c)
+    ranks = {_rank(x, module) for x in roles.values() for module in x.layout.modules}
     if len(ranks) != 1:
         raise InputError("arimerge", "rank", found=sorted(ranks), needed="one rank")
 
@@ -56,47 +116,130 @@ def arimerge(
         t, rt, rs = (update(x, module) for x in roles.values())
         return LowRank(t.b + c * (rt.b - rs.b), t.a + c * (rt.a + rs.a))
 
-    return _saved("arimerge", roles, ranks.pop(), product, c, output)
+    formula = "A = A_T + t (A_Rt + A_Rs), B = B_T + t (B_Rt - B_Rs)"
+    rule = _Rule("arimerge", formula, c, ranks.pop(), product, lambda _, parts: parts[0])
+    return _saved(rule, roles, output)
 
 
-def _opened(folders: dict[str, Path]) -> dict[str, Checkpoint]:
+def layer_swap(*, task: Path, reference_target: Path, scale: float, output: Path) -> Outcome:
+    """Writes T with its outermost layers replaced by Rt's (arXiv 2410.01335).
+
+    The publication takes whole fine-tuned models, and its border between the two may be gradual;
+    here layers of adapters change hands one by one. What is outside the layers stays T's.
+
+    Args:
+        task: T.
+        reference_target: Rt, the language expert.
+        scale: The share of the layers that is Rt's, from 0 to 1: half of them at the bottom, half
+            at the top, an odd one at the bottom.
+        output: The folder to make.
+
+    Raises:
+        InputError: A share outside 0 to 1.
+    """
+    if not 0 <= scale <= 1:
+        raise InputError("layer swap", "scale", found=scale, needed="0 to 1")
+    roles = _opened({"task": task, "reference_target": reference_target})
+    t, rt = roles.values()
+    count = _layers(t)
+    swapped = _outermost(count, round(scale * count))
+
+    def product(module: str) -> LowRank:
+        return update(rt if layer_of(module) in swapped else t, module)
+
+    def tensor(module: str, parts: Sequence[NDArray]) -> NDArray:
+        ours, theirs = parts
+        if not isinstance(t.config, PrefixConfig):
+            return theirs if layer_of(module) in swapped else ours
+        mixed = prefix_matrices(ours, count).copy()
+        for layer in swapped:
+            keys_and_values = slice(2 * layer, 2 * layer + 2)
+            mixed[keys_and_values] = prefix_matrices(theirs, count)[keys_and_values]
+        return mixed.transpose(1, 0, 2).reshape(ours.shape)
+
+    rank = max((_rank(x, m) for x in (t, rt) for m in x.layout.modules), default=0)
+    formula = f"layers {', '.join(map(str, sorted(swapped))) or 'none'} of Rt, all others of T"
+    return _saved(_Rule("layer-swap", formula, scale, rank, product, tensor), roles, output)
+
+
+def _layers(checkpoint: Checkpoint) -> int:
+    """How many layers the model has, as far as the adapter is attached to them."""
+    if isinstance(checkpoint.config, PrefixConfig):
+        return checkpoint.config.num_layers
+    numbers = [layer_of(module) for module in checkpoint.layout.modules]
+    return 1 + max((n for n in numbers if n is not None), default=-1)
+
+
+def _outermost(layers: int, count: int) -> set[int]:
+    top = count // 2
+    return {*range(count - top), *range(layers - top, layers)}
+
+
+def _structure(roles: Mapping[str, Checkpoint]) -> str:
+    return next(iter(roles.values())).config.peft_type
+
+
+def _rank(checkpoint: Checkpoint, module: str) -> int:
+    return checkpoint.shape(module, "a")[0] if _is_lora(checkpoint) else 0
+
+
+def _is_lora(checkpoint: Checkpoint) -> bool:
+    return isinstance(checkpoint.config, LoraConfig)
+
+
+def _opened(folders: Mapping[str, Path]) -> dict[str, Checkpoint]:
     roles = {role: open_checkpoint(folder) for role, folder in folders.items()}
-    task, *references = roles.values()
-    for other in references:
+    task, *others = roles.values()
+    for other in others:
         check_pair(task, other)
     for checkpoint in roles.values():
         config = checkpoint.config
-        if not isinstance(config, LoraConfig) or config.use_dora or config.lora_bias:
+        if isinstance(config, LoraConfig) and (config.use_dora or config.lora_bias):
             raise InputError(checkpoint.name, found=config.peft_type, needed="plain LoRA")
         if checkpoint.layout.biases:
-            raise InputError(checkpoint.name, "bias", found=config.bias, needed="none")
+            raise InputError(checkpoint.name, "bias", found="trained", needed="none")
     return roles
 
 
-def _saved(
-    rule: str,
-    roles: dict[str, Checkpoint],
-    rank: int,
-    product: Callable[[str], LowRank],
-    scale: float,
-    output: Path,
-) -> Outcome:
-    def parts(module: str) -> Computed:
-        made = product(module)
-        values: dict[str, NDArray] = {"a": made.a, "b": made.b}
-        return Computed(values)
-
-    task = roles["task"]
-    dtype = widest([stored_dtype(roles.values()), "float32"])
-    outline = portable(task, rule, rank, dtype, parts)
-    config = task.config.written(**outline.changes)
+def _saved(rule: _Rule, roles: Mapping[str, Checkpoint], output: Path) -> Outcome:
+    task = next(iter(roles.values()))
+    lora = _is_lora(task)
+    outline = _lora_outline(rule, roles) if lora else _other_outline(rule, roles)
     summary = {
         "structure": task.config.peft_type,
-        "space": rule,
-        "formula": _FORMULAS[rule],
-        "scale": scale,
-        "rank": rank,
+        "space": rule.name,
+        "formula": rule.formula,
+        "scale": rule.scale,
+        "rank": outline.rank,
         "dtype": outline.dtype,
     }
+    config = task.config.written(**outline.changes)
     units = [*outline.units, *kept(task)]
     return save_adapter(output, units, config=config, summary=summary, inputs=roles)
+
+
+def _lora_outline(rule: _Rule, roles: Mapping[str, Checkpoint]) -> Outline:
+    def parts(module: str) -> Computed:
+        made = rule.product(module).padded(rule.rank)
+        return Computed({"a": made.a, "b": made.b})
+
+    dtype = widest([stored_dtype(roles.values()), "float32"])
+    return portable(next(iter(roles.values())), rule.name, rule.rank, dtype, parts)
+
+
+def _other_outline(rule: _Rule, roles: Mapping[str, Checkpoint]) -> Outline:
+    task = next(iter(roles.values()))
+    dtype = widest([stored_dtype(roles.values()), "float32"])
+
+    def unit(module: str, part: str, name: str) -> Unit:
+        def compute() -> Computed:
+            found = [finite_part(x, module, part) for x in roles.values()]
+            return Computed({name: rule.tensor(module, found)})
+
+        return Unit(module, {name: TensorInfo(task.shape(module, part), dtype)}, compute)
+
+    modules = task.layout.modules.items()
+    units = [unit(module, *part) for module, parts in modules for part in parts.items()]
+    # PEFT stores the projected prefix, which needs no projection any more.
+    changes = {"prefix_projection": False} if isinstance(task.config, PrefixConfig) else {}
+    return Outline(rule.name, dtype, units, changes)

@@ -104,7 +104,7 @@ class Catalog:
         assert name not in LABELLED_BY_T
         if name not in REFERENCES:
             return self._labelled(reference, language)
-        description = {"rows": "reference", "reference": name}
+        description: dict[str, Any] = {"rows": "reference", "reference": name}
         description["lines"], files = self._lines(reference, language)
         if name == "translation":
             source = self.source

@@ -1,15 +1,25 @@
-"""Backbones and tokenizers, loaded once in a process."""
+"""Backbones and tokenizers, loaded once in a process, and what is put on them."""
 
-from adamergex.models.backbone import Backbone, Tokens, backbone, has_prefix, last_hidden
+from adamergex.models.backbone import Backbone
 from adamergex.models.builtin import BUILTIN, cache_folder, prepared
+from adamergex.models.forward import has_prefix, last_hidden, padded
+from adamergex.models.loading import backbone, backbone_family, tokenizer
+from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
+from adamergex.models.tokens import Tokens
 
 __all__ = [
     "BUILTIN",
     "Backbone",
     "Tokens",
+    "add_sparse",
     "backbone",
+    "backbone_family",
     "cache_folder",
     "has_prefix",
     "last_hidden",
+    "padded",
     "prepared",
+    "read_sparse",
+    "tokenizer",
+    "write_sparse",
 ]

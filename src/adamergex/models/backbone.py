@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,18 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adamergex.checkpoint import Checkpoint, LoraConfig, model_module, open_checkpoint
 from adamergex.errors import InputError
 from adamergex.merging import update
-from adamergex.models.builtin import BUILTIN, prepared
+from adamergex.models.forward import has_prefix, last_hidden, packed, padded
+from adamergex.models.sparse import is_sparse, sparse_changes
+from adamergex.models.tokens import Tokens, pair_tokens, row_tokens
 from adamergex.tasks import Example
 
-__all__ = ["Backbone", "Tokens", "backbone", "has_prefix", "last_hidden", "packed"]
+__all__ = ["Backbone"]
 
-
-@dataclass(frozen=True)
-class Tokens:
-    """One row as token ids.
-
-    Attributes:
-        ids: Prompt and completion.
-        prompt_length: How many of them are the prompt; at least 1, the beginning-of-text token.
-    """
-
-    ids: list[int]
-    prompt_length: int
+_UNLIMITED = 2**20
 
 
 @dataclass(frozen=True)
@@ -43,24 +32,42 @@ class Backbone:
     """A base model, never changed but for the length of a `with`.
 
     Attributes:
-        model: A causal language model in float32, evaluation mode.
+        model: With the output layer that its family trains, in float32, evaluation mode.
         tokenizer: Its tokenizer.
+        family: `decoder`, `encoder-decoder` or `encoder`.
     """
 
     model: Any
     tokenizer: Any
+    family: str = "decoder"
 
-    def tokens(self, row: Example, *, end: bool) -> Tokens:
-        """A row's tokens, with the end-of-text token if `end`: a model must learn to stop."""
-        tok = self.tokenizer
-        # Some tokenizers have no beginning-of-text token; what ended one text then begins the next.
-        start = tok.eos_token_id if tok.bos_token_id is None else tok.bos_token_id
-        prompt = [start, *tok(row.prompt, add_special_tokens=False).input_ids]
-        completion = tok(row.completion, add_special_tokens=False).input_ids
-        return Tokens([*prompt, *completion, *([tok.eos_token_id] if end else [])], len(prompt))
+    @property
+    def positions(self) -> int:
+        """The most tokens that the model takes."""
+        config = self.model.config.get_text_config()
+        # RoBERTa counts positions from behind the padding token's.
+        lost = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+        return getattr(config, "max_position_embeddings", _UNLIMITED) - lost
+
+    def tokens(self, row: Example, *, end: bool, max_length: int | None = None) -> Tokens:
+        """A row's tokens; those of an encoder are all prompt.
+
+        Args:
+            row: The row.
+            end: Whether the end-of-text token is to be learnt.
+            max_length: The most tokens, and at most what the model takes.
+        """
+        most = self.positions if max_length is None else min(max_length, self.positions)
+        if self.family == "decoder":
+            return row_tokens(self.tokenizer, row, end=end, most=most)
+        if self.family == "encoder-decoder":
+            return pair_tokens(self.tokenizer, row, end=end, most=most)
+        text = row.prompt or row.completion
+        ids = self.tokenizer(text, truncation=True, max_length=most).input_ids
+        return Tokens(ids, len(ids))
 
     def hidden(self, model: Any, rows: list[list[int]]) -> Tensor:
-        """The last hidden states of rows one after another: (tokens in all, width).
+        """The last hidden states of a decoder's rows, one after another: (tokens in all, width).
 
         No row attends to another.
         """
@@ -72,11 +79,11 @@ class Backbone:
 
     @contextmanager
     def adapted(self, adapter: Path | None) -> Generator[Any]:
-        """The model with a PEFT adapter folder on it, or as it is where `adapter` is None."""
+        """The model with a PEFT folder on it, or a sparse fine-tuning; as it is where None."""
         if adapter is None:
             yield self.model
             return
-        changes = _weight_changes(self.model, open_checkpoint(adapter))
+        changes = self.changes(adapter)
         if changes is not None:
             with _added(changes):
                 yield self.model
@@ -89,8 +96,27 @@ class Backbone:
         finally:
             self.restored(wrapped)
 
+    @contextmanager
+    def upon(self, adapter: Path | None) -> Generator[None]:
+        """The base model changed by an adapter, for another to be trained on top of it.
+
+        Raises:
+            InputError: An adapter that is more than changes of weights.
+        """
+        changes = [] if adapter is None else self.changes(adapter)
+        if changes is None:
+            raise InputError(adapter, found="no plain LoRA", needed="LoRA, to train on top of it")
+        with _added(changes):
+            yield
+
+    def changes(self, adapter: Path) -> list[tuple[Tensor, Tensor]] | None:
+        """Each weight that an adapter changes, with its change; None where that is not all."""
+        if is_sparse(adapter):
+            return sparse_changes(self.model, adapter)
+        return _weight_changes(self.model, open_checkpoint(adapter))
+
     def check_head(self, wrapped: Any) -> None:
-        """Raises InputError for an adapter on the output layer, which is run without it here."""
+        """Raises InputError for an adapter on a decoder's output layer: it is run without it."""
         head = wrapped.get_base_model().get_output_embeddings()
         if isinstance(head, BaseTunerLayer | AuxiliaryTrainingWrapper):
             self.restored(wrapped)
@@ -98,44 +124,21 @@ class Backbone:
 
     def restored(self, wrapped: Any) -> None:
         """Takes an adapter off again, and whatever training put on the model with it."""
+        # PEFT would leave a trained copy of the head in the place of the base model's own.
+        for parent in list(self.model.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, AuxiliaryTrainingWrapper):
+                    setattr(parent, name, child.original_module)
         if not has_prefix(wrapped):  # which leaves the base as it is
             wrapped.unload()
+        self.settled()
+
+    def settled(self) -> None:
+        """Undoes what a training leaves on the base model."""
         # TRL puts a forward of its own on the instance, one around the other at each training.
         vars(self.model).pop("forward", None)
         self.model.requires_grad_(False)
         self.model.eval()
-
-
-def has_prefix(model: Any) -> bool:
-    """Whether the adapter on `model` is a prefix: a cache before each row, outside the layers."""
-    return isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
-
-
-def last_hidden(
-    model: Any, ids: Tensor, *, positions: Tensor | None = None, mask: Tensor | None = None
-) -> Tensor:
-    """The hidden states below the output layer: (rows, length, width).
-
-    Args:
-        model: The base, or the base with an adapter on it.
-        ids: Token ids, (rows, length).
-        positions: For rows packed into one: positions that start again at 0 with each of them.
-        mask: For rows that are padded, as they must be with a prefix: each has a cache of its own.
-    """
-    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    inputs: dict[str, Any] = {"position_ids": positions}
-    if has_prefix(model):
-        assert mask is not None
-        prefix: Any = model.active_peft_config
-        before = torch.ones(
-            len(ids), prefix.num_virtual_tokens, dtype=mask.dtype, device=mask.device
-        )
-        # PEFT adds a prefix in its wrapper, which is left out here with the output layer.
-        inputs = {
-            "attention_mask": torch.cat([before, mask], dim=1),
-            "past_key_values": model.get_prompt(len(ids)),
-        }
-    return base.get_decoder()(input_ids=ids, use_cache=False, **inputs).last_hidden_state
 
 
 def _weight_changes(model: Any, checkpoint: Checkpoint) -> list[tuple[Tensor, Tensor]] | None:
@@ -175,48 +178,3 @@ def _added(changes: list[tuple[Tensor, Tensor]]) -> Generator[None]:
     finally:
         for (weight, _), old in zip(changes, before, strict=True):
             weight.data.copy_(old)
-
-
-def packed(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids and positions of rows in one sequence, each (1, tokens in all).
-
-    Positions that start again at 0 tell transformers where one row ends and the next begins.
-    """
-    ids = torch.tensor([[token for row in rows for token in row]])
-    positions = torch.cat([torch.arange(len(row)) for row in rows])[None]
-    return ids, positions
-
-
-def padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask of rows filled up on the right, each (rows, longest)."""
-    longest = max(len(row) for row in rows)
-    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-    return ids, mask
-
-
-@lru_cache(maxsize=1)
-def backbone(name: str) -> Backbone:
-    """The backbone of that name: a Hub id, a folder, or `builtin:gemma-3-270m`.
-
-    Raises:
-        InputError: A model that does more to its logits than multiply by the output weights: losses
-            and scores are computed from those alone.
-    """
-    source = str(prepared()) if name == BUILTIN else name
-    model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    _check_output_layer(name, model)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    model.eval()
-    model.requires_grad_(False)
-    return Backbone(model, AutoTokenizer.from_pretrained(source))
-
-
-def _check_output_layer(name: str, model: Any) -> None:
-    config = model.config.get_text_config()
-    for field in ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier"):
-        value = getattr(config, field, None)
-        if value not in (None, 1, 1.0):
-            raise InputError(name, field, found=value, needed="none")
-    if getattr(model.get_output_embeddings(), "bias", None) is not None:
-        raise InputError(name, "output layer", found="a bias", needed="none")

@@ -74,8 +74,6 @@ class _Trainer(_Section):
     adam_beta1: NonNegativeFloat | None = None
     adam_beta2: NonNegativeFloat | None = None
     adam_epsilon: PositiveFloat | None = None
-    label_smoothing_factor: NonNegativeFloat | None = None
-    neftune_noise_alpha: PositiveFloat | None = None
 
     def given(self) -> dict[str, Any]:
         """What is set, under the trainer's names."""

@@ -158,7 +158,8 @@ def _perform(step: Step, folder: Path) -> None:
     from adamergex.run.functions import FUNCTIONS
 
     store = Store(folder)
-    inputs = {role: store.path(needed) for role, needed in step.inputs.items()} | step.files
+    folders = {role: store.path(needed) for role, needed in step.inputs.items()}
+    inputs = {**folders, **step.files}
 
     def measured(out: Path) -> dict[str, Any]:
         start = time.perf_counter()

@@ -85,8 +85,7 @@ def _reference(wanted: Mapping[str, Any], files: Files) -> list[Example]:
     if wanted["reference"] in FROM_TEXT:
         return FROM_TEXT[wanted["reference"]]([line for line in read if line])
     written = lines(wanted["source_lines"], files)
-    counterpart = wanted.get("counterpart")
-    if counterpart in COUNTERPARTS:
-        made = COUNTERPARTS[counterpart]
+    made = COUNTERPARTS.get(wanted.get("counterpart", ""))
+    if made is not None:
         read = [made(line, random.Random(i)) for i, line in enumerate(written)]
     return translation(read, written, wanted["into"])

@@ -43,10 +43,11 @@ def code_for(language: str, codes: str | None) -> str:
 def language_name(code: str) -> str:
     """The English name of a language: Swahili for swh_Latn or sw; the code itself if unknown."""
     import langcodes
+    from langcodes.tag_parser import LanguageTagError
 
     try:
         standard = langcodes.standardize_tag(code.replace("_", "-"), macro=True)
-    except langcodes.LanguageTagError:
+    except LanguageTagError:
         return code
     language = langcodes.Language.get(standard)
     return language.language_name() if language.is_valid() else code

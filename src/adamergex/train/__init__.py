@@ -1,6 +1,15 @@
 """One adapter trained."""
 
-from adamergex.train.adapter import adapter_config, initialised, train_adapter, vocabulary_of
+from adamergex.train.adapter import train_adapter, vocabulary_of
+from adamergex.train.sparse import train_sparse
+from adamergex.train.structures import adapter_config, initialised
 from adamergex.train.trainer import AdapterTrainer
 
-__all__ = ["AdapterTrainer", "adapter_config", "initialised", "train_adapter", "vocabulary_of"]
+__all__ = [
+    "AdapterTrainer",
+    "adapter_config",
+    "initialised",
+    "train_adapter",
+    "train_sparse",
+    "vocabulary_of",
+]

@@ -2,62 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-from datasets import Dataset
-from peft import IA3Config, LoraConfig, PrefixTuningConfig, get_peft_model
-from transformers import PrinterCallback, set_seed
-from trl.trainer.sft_config import SFTConfig
-
 from adamergex.errors import InputError
 from adamergex.models import Backbone, Tokens, has_prefix
 from adamergex.tasks import Example
-from adamergex.train.trainer import AdapterTrainer
+from adamergex.train.families import made_trainer
+from adamergex.train.structures import initialised
 
-__all__ = ["adapter_config", "initialised", "train_adapter", "vocabulary_of"]
+__all__ = ["train_adapter", "trained", "vocabulary_of"]
 
-_CONFIGS = {"lora": LoraConfig, "ia3": IA3Config, "prefix": PrefixTuningConfig}
-
-
-def adapter_config(adapter: Mapping[str, Any]) -> Any:
-    """PEFT's config of an adapter description: `type`, and PEFT's own names for the rest."""
-    fields = dict(adapter)
-    kind = fields.pop("type")
-    if kind not in _CONFIGS:
-        raise InputError("adapter", "type", found=kind, needed=" or ".join(_CONFIGS))
-    return _CONFIGS[kind](task_type="CAUSAL_LM", **fields)
-
-
-def initialised(backbone: Backbone, adapter: Mapping[str, Any], seed: int) -> tuple[Any, str]:
-    """A fresh adapter on the backbone, and the SHA-256 of its first values.
-
-    The same seed gives the same values whatever was computed before. T, Rs and Rt must start from
-    one point: otherwise Rt - Rs is mostly the difference of two random initialisations.
-    """
-    set_seed(seed)
-    model = get_peft_model(backbone.model, adapter_config(adapter))
-    backbone.check_head(model)
-    digest = hashlib.sha256()
-    for name, value in sorted(model.named_parameters()):
-        if value.requires_grad:
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().numpy().tobytes())
-    return model, digest.hexdigest()
+_MAX_LENGTH = 1024
 
 
 def vocabulary_of(backbone: Backbone, rows: Iterable[Example]) -> list[int]:
     """The token ids that occur in the completions of `rows`, the end token among them, sorted."""
     return sorted(_labels([backbone.tokens(row, end=True) for row in rows]))
-
-
-def _labels(rows: Iterable[Tokens]) -> set[int]:
-    return {token for row in rows for token in row.ids[row.prompt_length :]}
 
 
 def train_adapter(
@@ -69,61 +33,92 @@ def train_adapter(
     training: Mapping[str, Any],
     seed: int,
     vocabulary: list[int] | None = None,
+    beneath: Path | None = None,
 ) -> dict[str, Any]:
-    """Trains one adapter with TRL and saves it as a PEFT folder.
+    """Trains one adapter and saves it as a PEFT folder.
 
     Args:
         backbone: The base model; as it was, when this returns.
         rows: What to train on.
         output: The folder to make.
         adapter: See adapter_config.
-        training: Names and values of SFTConfig: learning_rate, num_train_epochs ...
+        training: Names and values of TrainingArguments, and max_length, in tokens.
         seed: Of the initialisation and of the order of the rows.
-        vocabulary: See AdapterTrainer.
+        vocabulary: See AdapterTrainer; decoders only.
+        beneath: An adapter that is on the base meanwhile, frozen, as in MAD-X; no part of the
+            result.
 
     Raises:
-        InputError: The adapter's type is unknown, it would change the output layer, or the
-            vocabulary does not fit the rows.
+        InputError: No rows; the adapter's type is unknown, it would change the output layer, or
+            the vocabulary does not fit the rows.
 
     Returns:
-        rows, tokens (of one epoch), steps, seconds, the loss of each step, init_sha256.
+        rows, tokens (of one epoch), steps, the loss of each step, init_sha256.
     """
-    tokens = [backbone.tokens(row, end=True) for row in rows]
+    with backbone.upon(beneath):
+        tokens = tokenised(backbone, rows, training, vocabulary)
+        model, start = initialised(backbone, adapter, seed)
+        try:
+            record = trained(backbone, model, rows, tokens, training, seed, vocabulary)
+            model.save_pretrained(output)
+        finally:
+            backbone.restored(model)
+    return {**record, "init_sha256": start}
+
+
+def tokenised(
+    backbone: Backbone,
+    rows: Sequence[Example],
+    training: Mapping[str, Any],
+    vocabulary: list[int] | None,
+) -> list[Tokens]:
+    """The rows as tokens, checked: there are some, and the vocabulary has every label."""
+    if not rows:
+        raise InputError("training", "rows", found=0, needed="at least one")
+    most = training.get("max_length", _MAX_LENGTH)
+    tokens = [backbone.tokens(row, end=True, max_length=most) for row in rows]
     if vocabulary is not None:
+        if backbone.family != "decoder":
+            needed = f"full, for an {backbone.family}"
+            raise InputError("training", "vocabulary", found="in-use", needed=needed)
         _check_vocabulary(vocabulary, _labels(tokens))
-    model, digest = initialised(backbone, adapter, seed)
-    data = Dataset.from_list(
-        [
-            {"input_ids": t.ids, "labels": [-100] * t.prompt_length + t.ids[t.prompt_length :]}
-            for t in tokens
-        ]
-    )
-    # A prefix is a cache, and rows packed into one sequence cannot each have a cache of their own.
-    packing = not has_prefix(model)
+    return tokens
+
+
+def trained(
+    backbone: Backbone,
+    model: Any,
+    rows: Sequence[Example],
+    tokens: Sequence[Tokens],
+    training: Mapping[str, Any],
+    seed: int,
+    vocabulary: list[int] | None,
+) -> dict[str, Any]:
+    """Trains what requires a gradient in `model`, the backbone's own or with an adapter on it."""
     start = time.perf_counter()
-    try:
-        with TemporaryDirectory() as scratch:
-            trainer = AdapterTrainer(
-                model=model,
-                args=_arguments(scratch, training, seed, packing),
-                train_dataset=data,
-                processing_class=backbone.tokenizer,
-                vocabulary=vocabulary,
-            )
-            trainer.remove_callback(PrinterCallback)
-            trainer.train()
-        seconds = time.perf_counter() - start
-        model.save_pretrained(output)
-    finally:
-        backbone.restored(model)
+    with TemporaryDirectory() as scratch:
+        trainer = made_trainer(
+            backbone,
+            model,
+            rows,
+            tokens,
+            arguments={**_arguments(scratch, seed), **_given(training)},
+            # A prefix is a cache, and rows packed into one sequence cannot each have their own.
+            packing=not has_prefix(model),
+            vocabulary=vocabulary,
+        )
+        trainer.train()
     return {
         "rows": len(rows),
         "tokens": sum(len(t.ids) for t in tokens),
         "steps": trainer.state.global_step,
-        "seconds": seconds,
+        "training_seconds": time.perf_counter() - start,
         "losses": trainer.losses,
-        "init_sha256": digest,
     }
+
+
+def _labels(rows: Iterable[Tokens]) -> set[int]:
+    return {token for row in rows for token in row.ids[row.prompt_length :]}
 
 
 def _check_vocabulary(vocabulary: list[int], labels: set[int]) -> None:
@@ -135,21 +130,23 @@ def _check_vocabulary(vocabulary: list[int], labels: set[int]) -> None:
         raise InputError("vocabulary", found=f"none of {missing}", needed="every token of a label")
 
 
-def _arguments(scratch: str, training: Mapping[str, Any], seed: int, packing: bool) -> SFTConfig:
-    return SFTConfig(
-        output_dir=scratch,
-        seed=seed,
-        padding_free=packing,
-        max_length=None,
-        dataset_kwargs={"skip_prepare_dataset": True},
+def _given(training: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in training.items() if key != "max_length"}
+
+
+def _arguments(scratch: str, seed: int) -> dict[str, Any]:
+    import torch
+
+    return {
+        "output_dir": scratch,
+        "seed": seed,
         # The adapter is small and the base resident: nothing here is worth recomputing or saving.
-        gradient_checkpointing=False,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        use_cpu=not torch.cuda.is_available(),
-        bf16=False,
-        dataloader_pin_memory=False,
-        disable_tqdm=True,
-        **training,
-    )
+        "gradient_checkpointing": False,
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": False,
+        "dataloader_pin_memory": False,
+        "disable_tqdm": True,
+    }

@@ -1,4 +1,4 @@
-"""TRL's trainer, with the output layer cut to the tokens that the experiment writes."""
+"""TRL's trainer, with the output layer cut to where, and to what, a loss needs."""
 
 from __future__ import annotations
 
@@ -11,46 +11,42 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from adamergex.models import last_hidden
 
-__all__ = ["AdapterTrainer"]
+__all__ = ["AdapterTrainer", "LossesKept"]
 
 
-class AdapterTrainer(SFTTrainer):
-    """SFTTrainer whose softmax may run over part of the vocabulary.
+class LossesKept:
+    """Keeps the loss of each optimiser step in `losses`: a mixin for trainers."""
 
-    With a large vocabulary and a small model the output layer is most of the arithmetic. Given
-    `vocabulary`, the loss is the cross-entropy among those tokens only, at the positions that have
-    a label only. That is another loss than over the whole vocabulary: tokens outside are never
-    pushed down. With None it is SFTTrainer's own loss. Measured in benchmarks/RESULTS.md.
-
-    Args:
-        vocabulary: Token ids, sorted; they must include every label.
-        args: As SFTTrainer takes them, with `padding_free` set but for a prefix.
-    """
-
-    def __init__(self, *args: Any, vocabulary: list[int] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.losses: list[float] = []
         self._part_of_step = 0.0
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """See transformers' Trainer."""
+        loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        self._part_of_step += float((loss[0] if isinstance(loss, tuple) else loss).detach())
+        if self.accelerator.sync_gradients:  # type: ignore[attr-defined] - else more are to come
+            self.losses.append(self._part_of_step)
+            self._part_of_step = 0.0
+        return loss
+
+
+class _CompletionTrainer(SFTTrainer):
+    """See AdapterTrainer."""
+
+    def __init__(self, *args: Any, vocabulary: list[int] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._vocabulary = None if vocabulary is None else torch.tensor(vocabulary)
 
-    def compute_loss(  # noqa: D102 - see SFTTrainer
+    def compute_loss(
         self,
         model: Any,
         inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        if self._vocabulary is None:
-            loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        else:
-            loss = self._restricted_loss(model, inputs, num_items_in_batch)
-        self._part_of_step += float((loss[0] if return_outputs else loss).detach())
-        if self.accelerator.sync_gradients:  # else more batches of this step are to come
-            self.losses.append(self._part_of_step)
-            self._part_of_step = 0.0
-        return loss
-
-    def _restricted_loss(self, model: Any, inputs: dict[str, Any], count: Any) -> Tensor:
+        assert not return_outputs  # which only an evaluation asks for
         model = self.accelerator.unwrap_model(model)
         hidden = last_hidden(
             model,
@@ -60,10 +56,25 @@ class AdapterTrainer(SFTTrainer):
         )
         labels = inputs["labels"][:, 1:]
         wanted = labels != -100
-        assert self._vocabulary is not None
-        vocabulary = self._vocabulary.to(labels.device)
-        logits = hidden[:, :-1][wanted] @ model.get_output_embeddings().weight[vocabulary].T
-        # The vocabulary is sorted and holds every label, so this finds each label's place in it.
-        places = torch.searchsorted(vocabulary, labels[wanted])
+        head, places = model.get_output_embeddings().weight, labels[wanted]
+        if self._vocabulary is not None:
+            vocabulary = self._vocabulary.to(labels.device)
+            # The vocabulary is sorted and holds every label: this finds each label's place in it.
+            head, places = head[vocabulary], torch.searchsorted(vocabulary, places)
+        logits = hidden[:, :-1][wanted] @ head.T
         total = functional.cross_entropy(logits.float(), places, reduction="sum")
-        return total / (wanted.sum() if count is None else count)
+        return total / (wanted.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+class AdapterTrainer(LossesKept, _CompletionTrainer):
+    """SFTTrainer that computes logits only where there is a label, and keeps its losses.
+
+    With a large vocabulary and a small model the output layer is most of the arithmetic, and of a
+    prompt no token carries loss. The loss is SFTTrainer's own. Given `vocabulary` it is the
+    cross-entropy among those tokens only: another loss, by which tokens outside are never pushed
+    down. Measured in benchmarks/RESULTS.md.
+
+    Args:
+        vocabulary: Token ids, sorted; they must include every label. None for all tokens.
+        args: As SFTTrainer takes them, with `padding_free` set but for a prefix.
+    """

@@ -1,0 +1,65 @@
+"""Rows as token ids, cut where lm-evaluation-harness would cut them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from adamergex.tasks import Example
+
+__all__ = ["Tokens", "pair_tokens", "row_tokens"]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One row as token ids.
+
+    Attributes:
+        ids: Prompt and completion.
+        prompt_length: How many of them are the prompt; at least 1.
+    """
+
+    ids: list[int]
+    prompt_length: int
+
+
+def row_tokens(tok: Any, row: Example, *, end: bool, most: int | None) -> Tokens:
+    """A row for a decoder: one text, split where the prompt's own tokens end.
+
+    As in lm-evaluation-harness, spaces at the end of the prompt belong to the completion, and both
+    are tokenised together: words that run over the border are then as they are in running text.
+
+    Args:
+        tok: The tokenizer.
+        row: The row.
+        end: Whether to add the end-of-text token: a model must learn to stop.
+        most: The most tokens. The prompt is cut on the left, then the completion on the right.
+    """
+    prompt = row.prompt.rstrip(" ")
+    text = row.prompt[len(prompt) :] + row.completion
+    whole = tok(prompt + text, add_special_tokens=False).input_ids
+    split = len(tok(prompt, add_special_tokens=False).input_ids)
+    start = [] if tok.bos_token_id is None else [tok.bos_token_id]
+    if not start and split == 0:
+        start = [tok.eos_token_id]  # what ended one text begins the next
+    return _fitted(
+        start, whole[:split], [*whole[split:], *([tok.eos_token_id] if end else [])], most
+    )
+
+
+def pair_tokens(tok: Any, row: Example, *, end: bool, most: int | None) -> Tokens:
+    """A row for an encoder-decoder: prompt and completion apart, each with its own end token."""
+    prompt = tok(row.prompt, add_special_tokens=True).input_ids
+    completion = tok(row.completion, add_special_tokens=False).input_ids
+    if end:
+        completion = [*completion, tok.eos_token_id]
+    kept = prompt if most is None else prompt[-most:]
+    return Tokens([*kept, *completion[:most]], len(kept))
+
+
+def _fitted(start: list[int], prompt: list[int], completion: list[int], most: int | None) -> Tokens:
+    if most is not None:
+        completion = completion[: most - len(start)]
+        room = most - len(start) - len(completion)
+        prompt = prompt[len(prompt) - room :] if room < len(prompt) else prompt
+    return Tokens([*start, *prompt, *completion], len(start) + len(prompt))

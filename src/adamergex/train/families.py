@@ -1,0 +1,95 @@
+"""The trainer of each family of backbone, on rows that are tokens already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datasets import Dataset
+from transformers import (
+    DataCollatorForLanguageModeling,
+    DataCollatorForSeq2Seq,
+    DataCollatorWithPadding,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
+from trl.trainer.sft_config import SFTConfig
+
+from adamergex.models import Backbone, Tokens
+from adamergex.tasks import Example
+from adamergex.train.trainer import AdapterTrainer, LossesKept
+
+__all__ = ["made_trainer"]
+
+
+class _PlainTrainer(LossesKept, Trainer):
+    """transformers' trainer; it also keeps the loss of each step."""
+
+
+def made_trainer(
+    backbone: Backbone,
+    model: Any,
+    rows: Sequence[Example],
+    tokens: Sequence[Tokens],
+    *,
+    arguments: Mapping[str, Any],
+    packing: bool,
+    vocabulary: list[int] | None,
+) -> Any:
+    """A trainer that is ready to train.
+
+    Decoders learn completions with TRL's SFTTrainer; encoder-decoders learn them from the prompt;
+    encoders learn the label, or, where rows have none, to fill in masked tokens.
+    """
+    if backbone.family == "decoder":
+        trainer: Any = AdapterTrainer(
+            model=model,
+            args=SFTConfig(
+                padding_free=packing,
+                max_length=None,  # rows are cut already
+                dataset_kwargs={"skip_prepare_dataset": True},
+                **arguments,
+            ),
+            train_dataset=_completions(tokens, masked=True),
+            processing_class=backbone.tokenizer,
+            vocabulary=vocabulary,
+        )
+    else:
+        data, collator = _other(backbone, rows, tokens)
+        trainer = _PlainTrainer(
+            model=model,
+            args=TrainingArguments(**arguments),
+            train_dataset=data,
+            data_collator=collator,
+            processing_class=backbone.tokenizer,
+        )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _other(backbone: Backbone, rows: Sequence[Example], tokens: Sequence[Tokens]) -> Any:
+    """Rows and collator of an encoder-decoder or an encoder."""
+    tok = backbone.tokenizer
+    if backbone.family == "encoder-decoder":
+        return _completions(tokens, masked=False), DataCollatorForSeq2Seq(tok, backbone.model)
+    labels = [row.label for row in rows if row.prompt]
+    if not labels:
+        data = Dataset.from_list([{"input_ids": t.ids} for t in tokens])
+        return data, DataCollatorForLanguageModeling(tok, mlm=True)
+    pairs = zip(tokens, labels, strict=True)
+    data = Dataset.from_list([{"input_ids": t.ids, "labels": label} for t, label in pairs])
+    return data, DataCollatorWithPadding(tok)
+
+
+def _completions(tokens: Sequence[Tokens], *, masked: bool) -> Dataset:
+    """Rows for a decoder (prompt and completion in one, the prompt masked), or for a pair."""
+    return Dataset.from_list(
+        [
+            {
+                "input_ids": t.ids if masked else t.ids[: t.prompt_length],
+                "labels": [-100] * (t.prompt_length * masked) + t.ids[t.prompt_length :],
+            }
+            for t in tokens
+        ]
+    )

@@ -1,0 +1,99 @@
+"""An adapter's description as PEFT's config, and the adapter fresh on its backbone."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from peft import IA3Config, LoraConfig, PrefixTuningConfig, get_peft_model
+from transformers import set_seed
+
+from adamergex.errors import InputError
+from adamergex.models import Backbone
+
+__all__ = ["adapter_config", "initialised"]
+
+_CONFIGS = {"lora": LoraConfig, "ia3": IA3Config, "prefix": PrefixTuningConfig}
+_IA3 = (
+    # Where PEFT's own table lacks a model: keys, values, and what goes into the second feed-forward
+    # layer, as (IA)³ scales them (arXiv 2205.05638). The last is the feed-forward one.
+    ("k_proj", "v_proj", "down_proj"),
+    ("key", "value", "output.dense"),
+    ("k", "v", "wo"),
+)
+
+
+def adapter_config(adapter: Mapping[str, Any], backbone: Backbone) -> Any:
+    """PEFT's config of an adapter description: `type`, and PEFT's own names for the rest.
+
+    Raises:
+        InputError: A type or a field that there is not.
+    """
+    fields = dict(adapter)
+    kind = fields.pop("type")
+    if kind not in _CONFIGS:
+        raise InputError("adapter", "type", found=kind, needed=" or ".join(_CONFIGS))
+    if backbone.family == "encoder" and fields.get("target_modules") == "all-linear":
+        fields["target_modules"] = _body_linear(backbone.model)
+    if kind == "ia3" and "target_modules" not in fields:
+        modules = _ia3_modules(backbone.model)
+        fields |= {"target_modules": list(modules), "feedforward_modules": [modules[-1]]}
+    try:
+        return _CONFIGS[kind](task_type=_task_type(backbone), **fields)
+    except TypeError as error:
+        raise InputError("adapter", found=str(error), needed=f"fields of PEFT's {kind}") from None
+
+
+def initialised(backbone: Backbone, adapter: Mapping[str, Any], seed: int) -> tuple[Any, str]:
+    """A fresh adapter on the backbone, and the SHA-256 of its first values.
+
+    The same seed gives the same values whatever was computed before. T, Rs and Rt must start from
+    one point: otherwise Rt - Rs is mostly the difference of two random initialisations. A task head
+    is not part of it: references have none.
+    """
+    config = adapter_config(adapter, backbone)
+    set_seed(seed)
+    model = get_peft_model(backbone.model, config)
+    if backbone.family == "decoder":
+        backbone.check_head(model)
+    digest = hashlib.sha256()
+    for name, value in sorted(model.named_parameters()):
+        if value.requires_grad and "modules_to_save" not in name:
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().numpy().tobytes())
+    return model, digest.hexdigest()
+
+
+def _task_type(backbone: Backbone) -> str:
+    if backbone.family == "decoder":
+        return "CAUSAL_LM"
+    if backbone.family == "encoder-decoder":
+        return "SEQ_2_SEQ_LM"
+    classifies = type(backbone.model).__name__.endswith("ForSequenceClassification")
+    return "SEQ_CLS" if classifies else "FEATURE_EXTRACTION"
+
+
+def _body_linear(model: Any) -> str:
+    """A regular expression for the linear layers of an encoder's body.
+
+    PEFT's own `all-linear` takes part of the head in, and T's head is another than a reference's.
+    """
+    prefix = model.base_model_prefix
+    names = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and re.match(rf"{prefix}\..*\.\d+\.", name)
+    }
+    return rf"{prefix}\..*\.\d+\..*({'|'.join(sorted(names))})"
+
+
+def _ia3_modules(model: Any) -> tuple[str, ...]:
+    names = [name for name, _ in model.named_modules()]
+    for modules in _IA3:
+        if all(any(name.endswith(f".{module}") for name in names) for module in modules):
+            return modules
+    needed = "target_modules and feedforward_modules: this model's are not known"
+    raise InputError("adapter", "target_modules", found="none", needed=needed)

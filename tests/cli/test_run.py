@@ -1,0 +1,212 @@
+"""`adamergex run` and `demo`: whole recipes in miniature, and mistakes before anything is loaded."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from adamergex.cli import main
+from adamergex.methods import METHODS
+from tests.cli.test_imports import HEAVY, imported
+from tests.support.backbones import QUIET_TRAINING
+from tests.support.folders import snapshot
+
+pytestmark = QUIET_TRAINING
+
+DOCS = Path(__file__).parents[2] / "docs" / "recipes.md"
+TINY = "training={max_steps: 2, learning_rate: 1.0e-2, per_device_train_batch_size: 4}"
+
+
+def run(*arguments):
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+def results_of(folder):
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("targets", ["xx", "fa,xx", "en", "", "fa,", "fa, ,tr", "f a", "FA"])
+def test_languages_that_the_demo_does_not_have(tmp_path, capsys, targets):
+    assert main(["demo", "--output", str(tmp_path / "out"), "--targets", targets]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("adamergex: error: ")
+    assert snapshot(tmp_path) == {}
+
+
+def test_help_needs_no_training_stack():
+    for command in ("run", "demo", "preview", "evaluate", "report", "tasks", "init", "methods"):
+        assert not imported(command, "--help") & {*HEAVY, "numpy"}
+
+
+def test_a_mistake_is_found_without_the_training_stack(tmp_path):
+    program = """
+import sys
+from adamergex.cli import main
+code = main(["demo", "--output", sys.argv[1], "--targets", "xx"])
+print(code, "torch" in sys.modules, "transformers" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "2 False False\n"
+
+
+@pytest.fixture(scope="module")
+def everything(tiny_folder, tmp_path_factory):
+    """Every method on the tiny backbone, two seeds, two steps of training for each adapter."""
+    output = tmp_path_factory.mktemp("run") / "out"
+    arguments = [
+        "demo", "--output", output, "--workers", "2", "--targets", "tr",
+        "--set", f"model={tiny_folder}",
+        "--set", TINY,
+        "--set", f"methods=[{', '.join(METHODS)}]",
+        "--set", "reference=[{task: causal-lm, text: emoji, max_samples: 12}]",
+        "--set", "merge={space: [weight, factor]}",
+        "--set", "scale={grid: [0, 0.5]}",
+        "--set", "seed=[0, 1]",
+        "--set", "max_samples={train: 12, dev: 8, test: 10}",
+    ]  # fmt: skip
+    run(*arguments)
+    before = results_of(output), snapshot(output / "steps")
+    run(*arguments)
+    return output, before
+
+
+def rows(results):
+    (task,) = results["tasks"]
+    return task["rows"]
+
+
+def test_every_method_has_its_row(everything):
+    output, (results, _) = everything
+    assert {row["method"] for row in rows(results)} == set(METHODS)
+    assert all(0 <= row["score"] <= 1 for row in rows(results))
+    assert all([each["seed"] for each in row["runs"]] == [0, 1] for row in rows(results))
+    page = (output / "report.html").read_text(encoding="utf-8")
+    (headline,) = (row for row in rows(results) if row["headline"])
+    assert f"{headline['score']:.3f}" in page
+    for name in ("results.csv", "table.md", "table.tex"):
+        assert (output / name).stat().st_size > 0
+
+
+def test_what_was_run_and_what_it_cost_is_written_down(everything):
+    _, (results, _) = everything
+    assert results["recipe"]["targets"] == ["tr"]
+    assert results["languages"] == {"en": "English", "tr": "Turkish"}
+    assert results["environment"]["packages"]["torch"]
+    trained = [cost for cost in results["costs"] if cost["kind"] in ("train", "train-sparse")]
+    assert all(c["tokens"] > 0 and c["seconds"] > 0 and c["steps"] > 0 for c in trained)
+    assert all(c["peak_memory"] > 2**20 for c in trained)
+
+
+def test_the_setting_of_a_row_is_the_one_that_dev_chose(everything):
+    """By its own name, which is that of a point on the row's dev curve."""
+    _, (results, _) = everything
+    chosen = [each for row in rows(results) for each in row["runs"] if each["dev"]]
+    assert len(chosen) == 2 * 7
+    for each in chosen:
+        (point,) = (p for p in each["dev"] if p["label"] == each["setting"])
+        assert point["scale"] == each["scale"]
+        assert point["score"] == max(p["score"] for p in each["dev"])
+
+
+def test_where_dev_left_t_alone_the_row_has_the_score_of_t(everything):
+    _, (results, _) = everything
+    (own,) = (row for row in rows(results) if row["method"] == "source-ft")
+    for row in rows(results):
+        for each, base in zip(row["runs"], own["runs"], strict=True):
+            if each["scale"] == 0:
+                assert each["score"] == base["score"]
+
+
+def test_the_adapter_to_deploy_loads_in_peft(everything, tiny_folder):
+    output, _ = everything
+    assert [path.name for path in (output / "adapters").iterdir()] == ["emoji-tr"]
+    base = AutoModelForCausalLM.from_pretrained(tiny_folder)
+    model = PeftModel.from_pretrained(base, output / "adapters" / "emoji-tr")
+    assert model.active_peft_config.peft_type == "LORA"
+
+
+def test_a_second_run_does_nothing_anew(everything):
+    output, (results, steps) = everything
+    assert results_of(output) == results
+    assert snapshot(output / "steps") == steps
+
+
+def test_the_report_is_written_anew_the_same(everything, capsys):
+    output, _ = everything
+    page = (output / "report.html").read_bytes()
+    (output / "report.html").unlink()
+    run("report", output)
+    assert str(output / "report.html") in capsys.readouterr().out
+    assert (output / "report.html").read_bytes() == page
+
+
+@pytest.fixture
+def routing(tmp_path, tiny_folder):
+    """The task of docs/recipes.md, taken from there, and data for it."""
+    blocks = re.findall(r"```yaml\n# (\S+)\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    assert [name for name, _ in blocks] == ["routing.yaml", "recipe.yaml"]
+    for name, text in blocks:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    teams = ("billing", "delivery", "returns")
+    for folder, suffix in (("messages", "csv"), ("text", "txt")):
+        (tmp_path / folder).mkdir()
+        for language in ("en", "sw"):
+            path = tmp_path / folder / f"{language}.{suffix}"
+            with path.open("w", encoding="utf-8", newline="") as file:
+                if suffix == "txt":
+                    file.writelines(f"a line of text, number {i}\n" for i in range(8))
+                    continue
+                table = csv.writer(file)
+                table.writerow(["message", "team"])
+                table.writerows([f'{language} "{i}", please', teams[i % 3]] for i in range(30))
+    model = f"model={tiny_folder}"
+    return tmp_path / "recipe.yaml", ("--set", model, "--set", TINY, "--set", "scale.grid=[0, 1]")
+
+
+def test_a_task_of_the_users_own_by_yaml_alone(routing, tmp_path):
+    recipe, changes = routing
+    output = tmp_path / "out"
+    run("run", recipe, *changes, "--output", output, "--workers", "2")
+    results = results_of(output)
+    assert [task["task"] for task in results["tasks"]] == ["routing"]
+    assert results["tasks"][0]["n_test"] == {"sw": 10}
+    assert [row["method"] for row in rows(results)] == ["zero-shot", "source-ft", "adamergex"]
+    assert (output / "adapters" / "routing-sw" / "adapter_model.safetensors").is_file()
+
+
+def test_the_plan_is_printed_and_nothing_done(routing, tmp_path, capsys):
+    recipe, changes = routing
+    run("run", recipe, *changes, "--output", tmp_path / "out", "--dry-run")
+    out = capsys.readouterr().out
+    assert "to do: 3 trainings" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_example_is_shown_with_what_carries_loss(routing, capsys):
+    recipe, changes = routing
+    run("preview", recipe, *changes)
+    out = capsys.readouterr().out
+    assert 'en "0", please\nTeam: billing<end>' in out
+    assert "routing, en: 30 rows" in out
+    assert "causal-lm, sw: 8 rows" in out
+
+
+def test_a_template_to_start_from(tmp_path, capsys):
+    path = tmp_path / "recipe.yaml"
+    run("init", path)
+    assert "reference:" in path.read_text(encoding="utf-8")
+    assert main(["init", str(path)]) == 2  # it is there now
+    assert "found a file" in capsys.readouterr().err
