@@ -167,7 +167,7 @@ def routing(tmp_path, tiny_folder):
             path = tmp_path / folder / f"{language}.{suffix}"
             with path.open("w", encoding="utf-8", newline="") as file:
                 if suffix == "txt":
-                    file.writelines(f"a line of text, number {i}\n" for i in range(8))
+                    file.writelines(f"{language} text, line {i}\n" for i in range(8))
                     continue
                 table = csv.writer(file)
                 table.writerow(["message", "team"])
