@@ -9,7 +9,7 @@ from peft import PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from adamergex.errors import InputError
-from adamergex.score import choices, predictions, scores
+from adamergex.score import choices, likelihoods
 from adamergex.tasks import Example, Item
 from adamergex.train import adapter_config
 from tests.support.backbones import QUIET_TRAINING, ROWS, STRUCTURES, completion_logits
@@ -37,9 +37,8 @@ def alone(backbone, item, model=None):
     return np.array(found)
 
 
-def relative(row):
-    """Differences from the first choice: what a choice is made by."""
-    return np.asarray(row) - row[0]
+def scores(backbone, model, items):
+    return [[log for log, _ in row] for row in likelihoods(backbone, model, items)]
 
 
 def longest(backbone, answers):
@@ -57,25 +56,25 @@ def test_choices_of_several_tokens(tiny, answers):
 def test_choices_of_one_token(tiny):
     assert longest(tiny, SINGLE) == 1
     for item, found in zip(made(SINGLE), scores(tiny, tiny.model, made(SINGLE)), strict=True):
-        wanted = relative(alone(tiny, item))
-        np.testing.assert_allclose(relative(found), wanted, rtol=0, atol=TOLERANCE)
-        assert np.abs(wanted).max() > 0.1
+        wanted = alone(tiny, item)
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCE)
+        assert np.ptp(wanted) > 0.1
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_with_an_adapter(tiny, tiny_folder, tmp_path, structure):
     """Every structure reaches the score: a prefix too, which is no part of the layers."""
     fresh, again = (AutoModelForCausalLM.from_pretrained(tiny_folder) for _ in range(2))
-    adapted = randomised(get_peft_model(fresh, adapter_config(STRUCTURES[structure])), seed=2)
+    adapted = randomised(get_peft_model(fresh, adapter_config(STRUCTURES[structure], tiny)), seed=2)
     adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
     reference = PeftModel.from_pretrained(again, tmp_path / "adapter").eval()
     items = made(SINGLE) + made(LONGER)
     with tiny.adapted(tmp_path / "adapter") as model:
         found = scores(tiny, model, items)
     for item, row in zip(items, found, strict=True):
-        wanted = relative(alone(tiny, item, reference))
-        np.testing.assert_allclose(relative(row), wanted, rtol=0, atol=TOLERANCE)
-        assert np.abs(wanted - relative(alone(tiny, item))).max() > 1e-2
+        wanted = alone(tiny, item, reference)
+        np.testing.assert_allclose(row, wanted, rtol=0, atol=TOLERANCE)
+        assert np.abs(wanted - alone(tiny, item)).max() > 1e-2
 
 
 @pytest.mark.parametrize("size", [1, 30, 100_000])
@@ -87,21 +86,13 @@ def test_how_items_are_batched_changes_nothing(tiny, monkeypatch, size):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCE)
 
 
-def test_the_likeliest_choice_is_predicted(tiny):
-    items = made(SINGLE) + made(LONGER)
-    wanted = [int(alone(tiny, item).argmax()) for item in items]
-    assert predictions(tiny, tiny.model, items) == wanted
-    assert len(set(wanted)) > 1
-
-
-def test_the_first_of_equal_choices_is_predicted(tiny):
-    (best,) = predictions(tiny, tiny.model, made(SINGLE, ("red apple =",)))
-    other = SINGLE[best - 1]
-    for answers, wanted in (
-        ((SINGLE[best], SINGLE[best]), 0),
-        ((other, SINGLE[best], other, SINGLE[best]), 1),
-    ):
-        assert predictions(tiny, tiny.model, made(answers, ("red apple =",))) == [wanted]
+def test_greedy_is_what_decoding_would_write(tiny):
+    """Of all one-token answers the one with the largest logit, and no other."""
+    (item,) = made(SINGLE, ("red apple =",))
+    logits, _ = completion_logits(tiny, Example(item.prompt, "A"), end=False)
+    best = tiny.tokenizer.decode([int(logits[0].argmax())])
+    (row,) = likelihoods(tiny, tiny.model, made((*SINGLE, best), (item.prompt,)))
+    assert [greedy for _, greedy in row] == [choice == best for choice in (*SINGLE, best)]
 
 
 def test_no_items_give_no_scores(tiny):

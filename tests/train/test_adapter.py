@@ -95,7 +95,7 @@ def test_what_a_training_says_of_itself(tiny, tmp_path):
     assert record["rows"] == 8
     assert record["tokens"] == sum(len(ids_of(tiny, row)[0]) for row in ROWS)
     assert record["steps"] == len(record["losses"]) == 6  # 5 and 3 rows in each of 3 epochs
-    assert record["seconds"] > 0
+    assert record["training_seconds"] > 0
     assert len(record["init_sha256"]) == 64
     json.dumps(record, allow_nan=False)
 
@@ -108,6 +108,6 @@ def test_the_saved_config_is_what_was_asked_for(tiny, tmp_path):
     assert len(config["target_modules"]) == 7
 
 
-def test_an_adapter_of_unknown_type_is_refused():
+def test_an_adapter_of_unknown_type_is_refused(tiny):
     with pytest.raises(InputError, match=r"found unknown; needed lora or ia3 or prefix"):
-        adapter_config({"type": "unknown"})
+        adapter_config({"type": "unknown"}, tiny)

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from adamergex.errors import InputError
 from adamergex.tasks import Example
-from adamergex.train import adapter_config, train_adapter, vocabulary_of
+from adamergex.train import adapter_config, families, train_adapter, vocabulary_of
 from tests.support.backbones import (
     QUIET_TRAINING,
     ROWS,
@@ -77,7 +77,7 @@ def test_the_first_loss_is_that_of_rows_run_alone(tiny, fresh, vocabulary, tmp_p
     subset = vocabulary if restricted else None
     found = trained(tiny, tmp_path / "out", seed=3, vocabulary=subset)["losses"]
     torch.manual_seed(3)
-    adapted = get_peft_model(fresh, adapter_config(ACTIVE)).eval()
+    adapted = get_peft_model(fresh, adapter_config(ACTIVE, tiny)).eval()
     assert found == pytest.approx([mean_loss(tiny, adapted, vocabulary=subset)], rel=TOLERANCE)
     with adapted.disable_adapter():
         assert found[0] != pytest.approx(mean_loss(tiny, adapted, vocabulary=subset), rel=1e-2)
@@ -149,12 +149,12 @@ def test_one_batch_of_eight_is_eight_batches_of_one(
 def test_prompts_are_not_trained_and_the_end_token_is(tiny, tmp_path, monkeypatch):
     seen = []
 
-    class Spy(train_adapter.__globals__["AdapterTrainer"]):
+    class Spy(families.AdapterTrainer):
         def compute_loss(self, model, inputs, *args, **kwargs):
             seen.append({name: inputs[name].clone() for name in ("input_ids", "labels")})
             return super().compute_loss(model, inputs, *args, **kwargs)
 
-    monkeypatch.setitem(train_adapter.__globals__, "AdapterTrainer", Spy)
+    monkeypatch.setattr(families, "AdapterTrainer", Spy)
     rows = ROWS[:1]
     trained(tiny, tmp_path / "out", rows=rows)
     ids, start = ids_of(tiny, rows[0])

@@ -2,7 +2,7 @@
 
 from adamergex.models.backbone import Backbone
 from adamergex.models.builtin import BUILTIN, cache_folder, prepared
-from adamergex.models.forward import has_prefix, last_hidden, padded
+from adamergex.models.forward import continued, has_prefix, last_hidden, padded, prefilled
 from adamergex.models.loading import backbone, backbone_family, tokenizer
 from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
 from adamergex.models.tokens import Tokens
@@ -15,9 +15,11 @@ __all__ = [
     "backbone",
     "backbone_family",
     "cache_folder",
+    "continued",
     "has_prefix",
     "last_hidden",
     "padded",
+    "prefilled",
     "prepared",
     "read_sparse",
     "tokenizer",

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-__all__ = ["has_prefix", "last_hidden", "packed", "padded"]
+__all__ = ["continued", "has_prefix", "last_hidden", "packed", "padded", "prefilled"]
 
 
 def has_prefix(model: Any) -> bool:
@@ -41,6 +41,60 @@ def last_hidden(
             "past_key_values": model.get_prompt(len(ids)),
         }
     return base.get_decoder()(input_ids=ids, use_cache=False, **inputs).last_hidden_state
+
+
+def prefilled(model: Any, rows: list[list[int]]) -> tuple[Tensor, Any, Tensor]:
+    """Prompts run through a decoder, to be continued.
+
+    Args:
+        model: The base, or the base with an adapter on it.
+        rows: Token ids of each prompt.
+
+    Returns:
+        The hidden state after each prompt, (rows, width); the cache; and the attention mask of what
+        is in it, (rows, longest). Shorter rows are filled up on the left, so that every prompt ends
+        where its continuation begins.
+    """
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    ids, mask = (x.flip(1).to(base.device) for x in padded([row[::-1] for row in rows]))
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    before: dict[str, Any] = {}
+    if has_prefix(model):
+        tokens = model.active_peft_config.num_virtual_tokens
+        mask = torch.cat([mask.new_ones(len(ids), tokens), mask], dim=1)
+        positions = positions + tokens
+        before = {"past_key_values": model.get_prompt(len(ids))}
+    output = base.get_decoder()(
+        input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, **before
+    )
+    return output.last_hidden_state[:, -1], output.past_key_values, mask
+
+
+def continued(model: Any, cache: Any, mask: Tensor, tails: list[list[list[int]]]) -> Tensor:
+    """Every continuation of every prompt, by the prompt's cache.
+
+    Args:
+        model: As it was for `prefilled`.
+        cache: From there; it is used up.
+        mask: From there.
+        tails: For each prompt as many continuations as for every other, token ids each.
+
+    Returns:
+        The hidden states of the continuations, (prompts x continuations, longest, width).
+    """
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    each = len(tails[0])
+    cache.batch_repeat_interleave(each)
+    mask = mask.repeat_interleave(each, dim=0)
+    ids, own = (x.to(mask.device) for x in padded([tail for row in tails for tail in row]))
+    positions = mask.sum(1, keepdim=True) + torch.arange(ids.shape[1], device=ids.device)
+    return base.get_decoder()(
+        input_ids=ids,
+        attention_mask=torch.cat([mask, own], dim=1),
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
 
 
 def packed(rows: list[list[int]]) -> tuple[Tensor, Tensor]:

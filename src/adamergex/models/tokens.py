@@ -22,6 +22,11 @@ class Tokens:
     ids: list[int]
     prompt_length: int
 
+    @property
+    def answer(self) -> list[int]:
+        """The completion's."""
+        return self.ids[self.prompt_length :]
+
 
 def row_tokens(tok: Any, row: Example, *, end: bool, most: int | None) -> Tokens:
     """A row for a decoder: one text, split where the prompt's own tokens end.

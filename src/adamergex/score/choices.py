@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adamergex.errors import InputError
-from adamergex.models import Backbone, Tokens, padded
+from adamergex.models import Backbone, Tokens, continued, has_prefix, padded, prefilled
 from adamergex.tasks import Example, Item
 
 __all__ = ["likelihoods"]
@@ -19,16 +19,12 @@ _BATCH_TOKENS = 1024
 Answer = tuple[float, bool]
 """The log-likelihood of a choice, and whether greedy decoding would write it."""
 
-Rows = dict[int, list[Tokens]]
-Answers = dict[int, list[Answer]]
-
 
 @torch.no_grad()
 def likelihoods(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[list[Answer]]:
     """For each choice of each item its log-likelihood, summed over tokens, and if it is greedy.
 
-    An encoder's choices are the classes of its head. Where all choices of an item are one token
-    long, a decoder runs the prompt once.
+    An encoder's choices are the classes of its head. A decoder runs each prompt once.
 
     Args:
         backbone: Tokenizer and base.
@@ -48,48 +44,47 @@ def likelihoods(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[l
     for item, row in zip(items, tokens, strict=True):
         if any(len(t.ids) == t.prompt_length for t in row):
             raise InputError("item", item.id, found="a choice without a token", needed="text")
+        if _shared(row) == 0:
+            raise InputError("item", item.id, found="choices that share no token", needed="one")
     if backbone.family == "encoder-decoder":
         return _paired(backbone, model, tokens)
-    by_length: tuple[Rows, Rows] = ({}, {})
-    for i, row in enumerate(tokens):
-        by_length[not _one_token(row)][i] = row
-    short, long = by_length
-    found = _score_short(backbone, model, short) | _score_long(backbone, model, long)
-    return [found[i] for i in range(len(items))]
+    return _decoded(backbone, model, tokens)
 
 
-def _one_token(row: list[Tokens]) -> bool:
-    """Whether the choices of an item are one token each, after the same tokens."""
-    prompts = {tuple(t.ids[:-1]) for t in row}
-    return len(prompts) == 1 and all(len(t.ids) == t.prompt_length + 1 for t in row)
-
-
-def _score_short(backbone: Backbone, model: Any, rows: Rows) -> Answers:
-    """Items whose choices are one token each: the distribution after the prompt."""
-    found: Answers = {}
+def _decoded(backbone: Backbone, model: Any, tokens: list[list[Tokens]]) -> list[list[Answer]]:
+    """A decoder's: what the choices of an item share is run once, and each choice after it."""
+    found: dict[int, list[Answer]] = {}
     head = backbone.model.get_output_embeddings().weight
-    for batch in _batches([(i, row[0].ids[:-1]) for i, row in rows.items()]):
-        hidden = backbone.hidden(model, [ids for _, ids in batch])
-        last = torch.tensor([len(ids) for _, ids in batch]).cumsum(0) - 1
-        logs = (hidden[last] @ head.T).float().log_softmax(-1)
-        for (i, _), row in zip(batch, logs, strict=True):
-            best = int(row.argmax())
-            answers = [t.ids[-1] for t in rows[i]]
-            found[i] = [(float(row[answer]), answer == best) for answer in answers]
-    return found
+    for each in sorted({len(row) for row in tokens}):
+        group = {i: row for i, row in enumerate(tokens) if len(row) == each}
+        shared = {i: _shared(row) for i, row in group.items()}
+        prompts = sorted(((i, row[0].ids[: shared[i]]) for i, row in group.items()), key=_length)
+        # Between a prefix and a short prompt there would be padding, which sliding windows count.
+        for batch in _batches(prompts, alike=has_prefix(model)):
+            last, cache, mask = prefilled(model, [ids for _, ids in batch])
+            tails = [[t.ids[shared[i] :] for t in group[i]] for i, _ in batch]
+            states = last.repeat_interleave(each, dim=0)[:, None]
+            if any(len(tail) > 1 for row in tails for tail in row):
+                inner = [[tail[:-1] or [0] for tail in row] for row in tails]
+                states = torch.cat([states, continued(model, cache, mask, inner)], dim=1)
+            rows = states.split(each)
+            for (i, _), choices, row in zip(batch, tails, rows, strict=True):
+                found[i] = [
+                    _answer(state[t.prompt_length - shared[i] : len(tail)] @ head.T, t.answer)
+                    for t, tail, state in zip(group[i], choices, row, strict=True)
+                ]
+    return [found[i] for i in range(len(tokens))]
 
 
-def _score_long(backbone: Backbone, model: Any, rows: Rows) -> Answers:
-    """All other items: every choice with its prompt, choice after choice."""
-    found: Answers = {i: [] for i in rows}
-    head = backbone.model.get_output_embeddings().weight
-    for batch in _batches([((i, t), t.ids) for i, row in rows.items() for t in row]):
-        lengths = [len(ids) for _, ids in batch]
-        states = backbone.hidden(model, [ids for _, ids in batch]).split(lengths)
-        for ((i, t), ids), state in zip(batch, states, strict=True):
-            logits = state[t.prompt_length - 1 : -1] @ head.T
-            found[i].append(_answer(logits, ids[t.prompt_length :]))
-    return found
+def _shared(row: list[Tokens]) -> int:
+    """How many tokens all choices of an item begin with; none of them part of an answer."""
+    most = min(t.prompt_length for t in row)
+    differing = (k for k in range(most) if len({t.ids[k] for t in row}) > 1)
+    return next(differing, most)
+
+
+def _length(row: tuple[Any, list[int]]) -> int:
+    return len(row[1])
 
 
 def _answer(logits: Tensor, ids: list[int]) -> Answer:
@@ -107,11 +102,10 @@ def _paired(backbone: Backbone, model: Any, tokens: list[list[Tokens]]) -> list[
     for batch in _batches([((i, t), t.ids) for i, t in flat]):
         rows = [t for (_, t), _ in batch]
         prompts, mask = _padded(backbone, [t.ids[: t.prompt_length] for t in rows])
-        labels, _ = _padded(backbone, [t.ids[t.prompt_length :] for t in rows])
+        labels, _ = _padded(backbone, [t.answer for t in rows])
         logits = model(input_ids=prompts, attention_mask=mask, labels=labels).logits
         for ((i, t), _), row in zip(batch, logits, strict=True):
-            answer = t.ids[t.prompt_length :]
-            found[i].append(_answer(row[: len(answer)], answer))
+            found[i].append(_answer(row[: len(t.answer)], t.answer))
     return found
 
 
@@ -137,12 +131,15 @@ def _padded(backbone: Backbone, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     return ids.to(backbone.model.device), mask.to(backbone.model.device)
 
 
-def _batches(rows: list[tuple[Any, list[int]]]) -> list[list[tuple[Any, list[int]]]]:
-    """Rows in groups of about _BATCH_TOKENS tokens, in order."""
+def _batches(
+    rows: list[tuple[Any, list[int]]], *, alike: bool = False
+) -> list[list[tuple[Any, list[int]]]]:
+    """Rows in groups of about _BATCH_TOKENS tokens, in order; of one length each if `alike`."""
     groups: list[list[tuple[Any, list[int]]]] = []
     size = _BATCH_TOKENS
     for row in rows:
-        if size + len(row[1]) > _BATCH_TOKENS:
+        other = alike and bool(groups) and len(groups[-1][0][1]) != len(row[1])
+        if size + len(row[1]) > _BATCH_TOKENS or other:
             groups.append([])
             size = 0
         groups[-1].append(row)
