@@ -1,4 +1,4 @@
-"""`adamergex run` and `demo`: whole recipes in miniature, and mistakes before anything is loaded."""
+"""`adamergex run` and `demo`: recipes in miniature, and mistakes before anything is loaded."""
 
 import csv
 import json

@@ -8,6 +8,7 @@ import pytest
 
 from adamergex.errors import InputError
 from adamergex.models import Backbone, backbone
+from adamergex.tasks import Example
 from tests.support.backbones import ROWS, assert_untouched, ids_of, state, tiny_tokenizer
 from tests.support.folders import LORA, write_adapter
 
@@ -38,8 +39,30 @@ def test_where_there_is_no_such_token_the_end_of_the_last_text_begins_the_next(t
     without = Backbone(tiny.model, tokenizer)
     for row in ROWS:
         found, usual = without.tokens(row, end=True), tiny.tokens(row, end=True)
-        assert found.ids == [tokenizer.eos_token_id, *usual.ids[1:]]
-        assert found.prompt_length == usual.prompt_length >= 1
+        before = [] if row.prompt else [tokenizer.eos_token_id]
+        assert found.ids == [*before, *usual.ids[1:]]
+        assert found.prompt_length == usual.prompt_length - 1 + len(before) >= 1
+
+
+@pytest.mark.parametrize("most", [4, 6, 9, 100])
+def test_a_prompt_is_cut_on_the_left_and_a_text_on_the_right(tiny, most):
+    """The answer is kept, and the token that begins every text."""
+    row = Example("a face with a big smile and an apple in the train", " Food")
+    whole, cut = tiny.tokens(row, end=True), tiny.tokens(row, end=True, max_length=most)
+    assert len(cut.ids) == min(most, len(whole.ids))
+    assert cut.ids[0] == tiny.tokenizer.bos_token_id
+    kept = whole.answer[: most - 1]
+    assert cut.answer == kept
+    prompt = whole.ids[1 : whole.prompt_length]
+    assert cut.ids[1 : cut.prompt_length] == prompt[len(prompt) - (cut.prompt_length - 1) :]
+    text = tiny.tokens(Example("", row.prompt), end=True, max_length=most)
+    assert text.ids == tiny.tokens(Example("", row.prompt), end=True).ids[:most]
+
+
+def test_spaces_at_the_end_of_a_prompt_belong_to_the_answer(tiny):
+    """So that words are cut as in running text."""
+    one, two = (tiny.tokens(Example(*pair), end=False) for pair in (("a =", " b"), ("a = ", "b")))
+    assert one == two
 
 
 def test_a_module_that_the_base_lacks_is_named(tiny, tmp_path):

@@ -9,10 +9,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from adamergex import models
+from adamergex import score
 from adamergex.errors import AdamergexError
+from adamergex.methods import METHODS
 from adamergex.plan import planned
-from adamergex.recipe import DEMO
+from adamergex.recipe import demo_recipe
 from adamergex.run import Store
 from adamergex.run.functions import FUNCTIONS
 from adamergex.run.store import RECORD_FILE
@@ -72,7 +73,22 @@ BUILDERS = {
     "weight": ("merge", {"scale": SCALE, "space": "weight"}, 2, weight_space),
     "factor": ("merge", {"scale": SCALE, "space": "factor"}, 2, factor_space),
     "arimerge": ("arimerge", {"c": SCALE}, 2, arimerge),
-    "add": ("add", {"scale": SCALE}, 1, addition),
+    "add": (
+        "weighted",
+        {"rule": "add", "weights": {"task": 1.0, "reference_target": SCALE}, "scale": SCALE},
+        1,
+        addition,
+    ),
+    "arithmetic": (
+        "weighted",
+        {
+            "rule": "language-task-arithmetic",
+            "weights": {"task": 1 - SCALE, "reference_target": SCALE, "reference_source": -SCALE},
+            "scale": SCALE,
+        },
+        2,
+        lambda t, rt, rs: (1 - SCALE) * t[0] @ t[1] + SCALE * (rt[0] @ rt[1] - rs[0] @ rs[1]),
+    ),
 }
 
 
@@ -109,14 +125,15 @@ def test_no_builder_stands_in_for_another(steps, tmp_path):
 def test_select_hands_on_the_adapter_that_dev_likes_best(steps, tmp_path, dev, best):
     inputs = {"adapter.0": steps["task"], "adapter.1": steps["oracle"]}
     for i, accuracy in enumerate(dev):
-        found = {"accuracy": accuracy, "standard_error": 0.01}
-        inputs[f"dev.{i}"] = write_record(tmp_path / f"dev{i}", **found)
+        found = {"score": accuracy, "standard_error": 0.01}
+        inputs[f"dev.fa.{i}"] = write_record(tmp_path / f"dev{i}", **found)
     config = {"scales": [0.0, 0.5], "labels": ["t=0", "t=0.5"]}
+    config |= {"by": "score", "languages": ["fa"]}
     (tmp_path / "out").mkdir()
     record = FUNCTIONS["select"](config, inputs, tmp_path / "out")
     assert (record["chosen"], record["setting"]) == (best, config["labels"][best])
     assert record["scale"] == config["scales"][best]
-    assert [point["accuracy"] for point in record["dev"]] == list(dev)
+    assert [point["score"] for point in record["dev"]] == list(dev)
     wanted = snapshot(inputs[f"adapter.{best}"] / "adapter")
     assert snapshot(tmp_path / "out" / "adapter") == wanted
 
@@ -127,19 +144,18 @@ class LoadedError(Exception):
 
 @pytest.fixture
 def no_model(monkeypatch):
-    def refuse(name):
-        raise LoadedError(name)
+    def refuse(*arguments):
+        raise LoadedError(arguments)
 
-    monkeypatch.setattr(models, "backbone", refuse)
+    monkeypatch.setattr(score, "scored", refuse)
 
 
 def scored(tmp_path, scale):
     """The record of a score step behind a choice of that scale, and the record of T's own."""
     store = Store(tmp_path / "steps")
-    config = {"model": "m", "data": {"task": "emoji", "language": "fa", "split": "dev"}}
-    config["data"] |= {"source": "en", "reference": ""}
+    config = {"model": "m", "data": {"rows": "task"}}
     task = Step("score", config, {"adapter": Step("train", {})}, label="score T")
-    store.fill(task, lambda out: {"accuracy": 0.5, "correct": [True, False], "seconds": 3.0})
+    store.fill(task, lambda out: {"score": 0.5, "values": [1.0, 0.0]})
     choice = Step("select", {})
     store.fill(choice, lambda out: {"scale": scale})
     last = Step("score", config, {"adapter": choice, "unchanged": task}, label="score the choice")
@@ -192,5 +208,40 @@ def test_geometry_of_different_starts_is_refused(steps, tmp_path, role):
         FUNCTIONS["geometry"]({}, steps, tmp_path)
 
 
+def test_geometry_without_an_oracle_has_no_alignment(steps, tmp_path):
+    record = FUNCTIONS["geometry"]({}, {r: f for r, f in steps.items() if r != "oracle"}, tmp_path)
+    assert record["alignment"] is None
+    assert record["references"]["cosine"] is not None
+
+
+def test_the_choice_is_by_the_mean_over_the_languages_asked(steps, tmp_path):
+    inputs = {"adapter.0": steps["task"], "adapter.1": steps["oracle"]}
+    for i, scores in enumerate(((0.5, 0.5), (0.9, 0.2))):
+        for code, value in zip(("fa", "tr"), scores, strict=True):
+            found = {"score": value, "standard_error": 0.03}
+            inputs[f"dev.{code}.{i}"] = write_record(tmp_path / f"{code}{i}", **found)
+    (tmp_path / "out").mkdir()
+    config = {"scales": [0, 1], "labels": ["0", "1"], "by": "score", "languages": ["fa", "tr"]}
+    record = FUNCTIONS["select"](config, inputs, tmp_path / "out")
+    assert record["chosen"] == 1
+    assert [point["score"] for point in record["dev"]] == pytest.approx([0.5, 0.55])
+    assert record["dev"][1]["standard_error"] == pytest.approx(0.03 / 2**0.5)
+
+
+def test_without_labels_the_choice_is_by_what_the_answers_say(steps, tmp_path):
+    """Answers that are sure and varied before answers that are all the same."""
+    logs = ([[0.0, -9.0], [0.0, -9.0]], [[0.0, -9.0], [-9.0, 0.0]])
+    inputs = {"adapter.0": steps["task"], "adapter.1": steps["oracle"]}
+    for i, found in enumerate(logs):
+        inputs[f"dev.fa.{i}"] = write_record(tmp_path / f"fa{i}", log_likelihoods=found)
+    (tmp_path / "out").mkdir()
+    config = {"scales": [0, 1], "labels": ["0", "1"], "by": "confidence", "languages": ["fa"]}
+    assert FUNCTIONS["select"](config, inputs, tmp_path / "out")["chosen"] == 1
+    write_record(tmp_path / "fa1", log_likelihoods=None)
+    with pytest.raises(AdamergexError, match="free text"):
+        FUNCTIONS["select"](config, inputs, tmp_path / "out")
+
+
 def test_every_kind_of_a_plan_has_a_function():
-    assert {step.kind for step in in_order([planned(DEMO)])} == set(FUNCTIONS)
+    last = planned(demo_recipe([f"methods=[{', '.join(METHODS)}]"]))
+    assert {step.kind for step in in_order([last])} == set(FUNCTIONS)
