@@ -7,8 +7,20 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+)
 
 from adamergex.models import Backbone
 from adamergex.tasks import Example
@@ -93,6 +105,80 @@ def write_tiny_backbone(folder: Path) -> Path:
     Gemma3ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def _common(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer) + 4,
+        "initializer_range": _INIT,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+    }
+
+
+def _sizes() -> dict[str, Any]:
+    return {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 64,
+    }
+
+
+def write_tiny(kind: str, folder: Path) -> Path:
+    """A tiny random model of one of FAMILIES and its tokenizer."""
+    if kind == "gemma3":
+        return write_tiny_backbone(folder)
+    tokenizer = tiny_tokenizer()
+    if kind in ("t5", "xlm-roberta"):
+        ends = "$A <eos>" if kind == "t5" else "<bos> $A <eos>"
+        special = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<bos>", "<eos>")]
+        template = processors.TemplateProcessing(single=ends, special_tokens=special)
+        tokenizer.backend_tokenizer.post_processor = template
+        tokenizer.add_special_tokens({"mask_token": "<mask>"})
+    torch.manual_seed(0)
+    _MADE[kind](_common(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+_MADE: dict[str, Any] = {
+    "llama": lambda common: LlamaForCausalLM(
+        LlamaConfig(**common, **_sizes(), num_key_value_heads=2)
+    ),
+    "qwen3": lambda common: Qwen3ForCausalLM(
+        Qwen3Config(**common, **_sizes(), num_key_value_heads=2, head_dim=8)
+    ),
+    "t5": lambda common: T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=common["vocab_size"],
+            pad_token_id=common["pad_token_id"],
+            eos_token_id=common["eos_token_id"],
+            decoder_start_token_id=common["pad_token_id"],
+            d_model=32,
+            d_kv=8,
+            d_ff=48,
+            num_layers=2,
+            num_heads=4,
+        )
+    ),
+    "xlm-roberta": lambda common: XLMRobertaForMaskedLM(
+        XLMRobertaConfig(
+            **common, **_sizes(), hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+        )
+    ),
+}
+
+FAMILIES = {
+    "gemma3": "decoder",
+    "llama": "decoder",
+    "qwen3": "decoder",
+    "t5": "encoder-decoder",
+    "xlm-roberta": "encoder",
+}
+"""Tiny models by name, and the family that each is of."""
 
 
 def state(backbone: Backbone) -> dict[str, torch.Tensor]:
