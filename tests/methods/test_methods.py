@@ -1,31 +1,46 @@
 """What each method puts into the comparison: none may stand in for another."""
 
-from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from adamergex.errors import InputError
 from adamergex.methods import METHODS, Workshop
-from adamergex.recipe import DEMO
-from adamergex.step import Step
+from adamergex.recipe import demo_recipe
+from adamergex.step import in_order
 
 SCALES = (0.25, 0.5, 1.0)
-RECIPE = replace(
-    DEMO,
-    scales=SCALES,
-    merges=(("translation", "weight"), ("translation", "factor"), ("causal-lm", "factor")),
-)
-FIRST = "translation"
+CAUSAL = "{task: causal-lm, text: emoji, training: {num_train_epochs: 1}}"
+TRANSLATION = "{task: translation, text: emoji}"
+
+
+def shop_of(*changes, references=(CAUSAL, TRANSLATION), seed=0):
+    fixed = (
+        f"methods=[{', '.join(METHODS)}]",
+        f"reference=[{', '.join(references)}]",
+        "scale.grid=[0, 0.25, 0.5, 1.0]",
+    )
+    return Workshop(demo_recipe((*fixed, *changes)), "emoji", seed)
 
 
 @pytest.fixture
 def shop():
-    return Workshop(RECIPE)
+    return shop_of()
+
+
+def rows_of(shop, name, target="fa"):
+    return METHODS[name](shop, target)
 
 
 def only_row(shop, name):
-    (row,) = METHODS[name](shop, "fa")
+    (row,) = rows_of(shop, name)
     assert row.method == name
     return row
+
+
+def only_adapter(shop, name):
+    (setting,) = only_row(shop, name).settings
+    return setting.adapter
 
 
 def tried(row, shop):
@@ -33,138 +48,255 @@ def tried(row, shop):
     zero, *others = row.settings
     assert (zero.scale, zero.adapter) == (0, shop.task_adapter("en"))
     assert [c.scale for c in others] == list(SCALES)
-    return others
+    return [c.adapter for c in others]
 
 
-def test_the_names():
-    assert set(METHODS) == {
-        "zero-shot",
-        "source-ft",
-        "target-ft",
-        "projection",
-        "arimerge",
-        "add-reference",
-        "adamergex",
+def first(shop, language):
+    return shop.reference(shop.recipe.reference[0], language)
+
+
+def three(shop, target="fa"):
+    return {
+        "task": shop.task_adapter("en"),
+        "reference_target": first(shop, target),
+        "reference_source": first(shop, "en"),
     }
 
 
-def test_zero_shot_has_no_adapter(shop):
-    (setting,) = only_row(shop, "zero-shot").settings
-    assert setting.adapter is None
+def data_of(step):
+    return step.config["data"]
+
+
+def test_the_names():
+    assert list(METHODS) == [
+        "zero-shot", "xlt", "source-ft", "target-ft", "projection", "arimerge", "madx", "lt-sft",
+        "language-task-arithmetic", "layer-swapping", "add-reference", "adamergex",
+    ]  # fmt: skip
+
+
+def test_zero_shot_and_xlt_have_no_adapter_and_ask_in_their_own_way(shop):
+    for name, prompting in (("zero-shot", ""), ("xlt", "xlt")):
+        assert only_adapter(shop, name) is None
+        assert only_row(shop, name).prompting == prompting
+    for name in set(METHODS) - {"xlt"}:
+        assert not any(row.prompting for row in rows_of(shop, name))
 
 
 def test_source_ft_is_t(shop):
-    (setting,) = only_row(shop, "source-ft").settings
-    assert setting.adapter == shop.task_adapter("en")
-    assert setting.adapter.kind == "train"
-    assert setting.adapter.config["data"] == shop.task_data("en", "train")
+    adapter = only_adapter(shop, "source-ft")
+    assert adapter.kind == "train"
+    assert adapter == shop.task_adapter("en")
+    assert data_of(adapter) == shop.catalog.rows(shop.task, "en", "train").config
 
 
 def test_target_ft_is_the_task_in_the_target_language(shop):
-    (setting,) = only_row(shop, "target-ft").settings
-    assert setting.adapter.config["data"] == shop.task_data("fa", "train")
-    assert setting.adapter != shop.task_adapter("en")
+    adapter = only_adapter(shop, "target-ft")
+    assert data_of(adapter) == shop.catalog.rows(shop.task, "fa", "train").config
+    assert adapter != shop.task_adapter("en")
 
 
 def test_projection_trains_on_target_text_with_the_labels_of_t(shop):
-    (setting,) = only_row(shop, "projection").settings
-    trained = setting.adapter
-    assert trained.config["data"] == shop.task_data("fa", "reference")
-    labels = trained.inputs["labels"]
+    adapter = only_adapter(shop, "projection")
+    reference = shop.recipe.reference[0]
+    assert data_of(adapter) == shop.catalog.unlabelled(shop.task, reference, "fa").config
+    labels = adapter.inputs["labels"]
     assert labels.kind == "score"
-    assert labels.config["data"] == shop.task_data("en", "reference")
+    assert data_of(labels) == shop.catalog.unlabelled(shop.task, reference, "en").config
     assert labels.inputs["adapter"] == shop.task_adapter("en")
 
 
 def test_arimerge(shop):
-    row = only_row(shop, "arimerge")
-    for c, setting in zip(SCALES, tried(row, shop), strict=True):
-        assert setting.adapter.kind == "arimerge"
-        assert setting.adapter.config == {"c": c}
-        assert setting.adapter.inputs == {
-            "task": shop.task_adapter("en"),
-            "reference_target": shop.reference(FIRST, "fa"),
-            "reference_source": shop.reference(FIRST, "en"),
-        }
+    for c, adapter in zip(SCALES, tried(only_row(shop, "arimerge"), shop), strict=True):
+        assert (adapter.kind, adapter.config) == ("arimerge", {"c": c})
+        assert adapter.inputs == three(shop)
 
 
-def test_add_reference(shop):
-    row = only_row(shop, "add-reference")
-    for t, setting in zip(SCALES, tried(row, shop), strict=True):
-        assert setting.adapter.kind == "add"
-        assert setting.adapter.config == {"scale": t}
-        assert setting.adapter.inputs == {
-            "task": shop.task_adapter("en"),
-            "reference_target": shop.reference(FIRST, "fa"),
-        }
+def test_madx_trains_the_task_on_the_source_language_and_uses_it_on_the_target(shop):
+    stacked = only_adapter(shop, "madx")
+    assert stacked.kind == "weighted"
+    assert stacked.config["weights"] == {"task": 1.0, "language": 1.0}
+    task, language = stacked.inputs["task"], stacked.inputs["language"]
+    assert data_of(task) == data_of(shop.task_adapter("en"))
+    assert task != shop.task_adapter("en")
+    beneath = task.inputs["beneath"]
+    assert data_of(beneath) == shop.catalog.plain(shop.recipe.reference[0], "en").config
+    assert data_of(language) == shop.catalog.plain(shop.recipe.reference[0], "fa").config
+    # With causal LM as the reference task, its adapters are the language adapters: trained once.
+    assert (beneath, language) == (first(shop, "en"), first(shop, "fa"))
 
 
-def test_adamergex_has_a_row_for_each_way_to_merge(shop):
-    *rows, headline = METHODS["adamergex"](shop, "fa")
-    assert [row.method for row in rows] == ["adamergex"] * 3
-    assert len({row.variant for row in (*rows, headline)}) == 4
-    for row, (name, space) in zip(rows, RECIPE.merges, strict=True):
-        assert name in row.variant
-        assert space in row.variant
-        for t, setting in zip(SCALES, tried(row, shop), strict=True):
-            assert setting.adapter.kind == "merge"
-            assert setting.adapter.config == {"scale": t, "space": space}
-            assert setting.adapter.inputs == {
-                "task": shop.task_adapter("en"),
-                "reference_target": shop.reference(name, "fa"),
-                "reference_source": shop.reference(name, "en"),
-            }
+def test_the_language_adapters_of_madx_learn_language_whatever_the_reference_task():
+    shop = shop_of(references=(TRANSLATION,))
+    language = only_adapter(shop, "madx").inputs["language"]
+    assert data_of(language)["reference"] == "causal-lm"
+    assert language != first(shop, "fa")
 
 
-def test_the_last_row_of_adamergex_has_every_merge_of_the_others(shop):
-    *rows, headline = METHODS["adamergex"](shop, "fa")
-    assert (headline.method, headline.variant) == ("adamergex", "best on dev")
+def test_lt_sft_adds_two_sparse_fine_tunings(shop):
+    added = only_adapter(shop, "lt-sft")
+    assert added.kind == "add-sparse"
+    task, language = added.inputs["task"], added.inputs["language"]
+    assert {task.kind, language.kind} == {"train-sparse"}
+    assert data_of(task) == data_of(shop.task_adapter("en"))
+    assert data_of(language) == shop.catalog.plain(shop.recipe.reference[0], "fa").config
+    beneath = task.inputs["beneath"]
+    assert (beneath.kind, "beneath" in language.inputs) == ("train-sparse", False)
+    assert data_of(beneath) == shop.catalog.plain(shop.recipe.reference[0], "en").config
+    assert task.config["density"] == language.config["density"] == 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("add-reference", lambda t: {"task": 1.0, "reference_target": t}),
+        (
+            "language-task-arithmetic",
+            lambda t: {"task": 1 - t, "reference_target": t, "reference_source": -t},
+        ),
+    ],
+)
+def test_weighted_sums(shop, name, weights):
+    for t, adapter in zip(SCALES, tried(only_row(shop, name), shop), strict=True):
+        assert adapter.kind == "weighted"
+        assert adapter.config == {"rule": name, "weights": weights(t), "scale": t}
+        assert adapter.inputs == {role: three(shop)[role] for role in weights(t)}
+
+
+def test_layer_swapping_takes_no_source_reference(shop):
+    for t, adapter in zip(SCALES, tried(only_row(shop, "layer-swapping"), shop), strict=True):
+        assert (adapter.kind, adapter.config) == ("layer-swap", {"scale": t})
+        assert set(adapter.inputs) == {"task", "reference_target"}
+
+
+def test_adamergex_has_a_row_for_each_way_to_merge_and_one_of_them_all(shop):
+    *rows, headline = rows_of(shop, "adamergex")
+    ways = [(r, space) for r in shop.recipe.reference for space in ("weight", "factor")]
+    assert [row.variant for row in rows] == [f"{r.title}, {space}" for r, space in ways]
+    for row, (reference, space) in zip(rows, ways, strict=True):
+        for t, adapter in zip(SCALES, tried(row, shop), strict=True):
+            assert adapter.kind == "merge"
+            assert adapter.config == {"scale": t, "space": space, "rank": "exact"}
+            assert adapter.inputs == shop.references(reference, "fa")
+    assert (headline.headline, [row.headline for row in rows]) == (True, [False] * 4)
     zero, *merges = headline.settings
-    assert (zero.scale, zero.label, zero.adapter) == (0, "t=0", shop.task_adapter("en"))
-    wanted = [
-        (setting.scale, f"{row.variant}, {setting.label}", setting.adapter)
-        for row in rows
-        for setting in tried(row, shop)
-    ]
-    assert [(s.scale, s.label, s.adapter) for s in merges] == wanted
-    assert len({s.label for s in headline.settings}) == 1 + 3 * len(SCALES)
+    assert (zero.scale, zero.adapter) == (0, shop.task_adapter("en"))
+    assert [s.adapter for s in merges] == [a for row in rows for a in tried(row, shop)]
+    assert len({s.label for s in headline.settings}) == 1 + 4 * len(SCALES)
 
 
-def test_one_row_of_all_answers_what_to_deploy(shop):
-    rows = [row for method in METHODS.values() for row in method(shop, "fa")]
-    assert [row.variant for row in rows if row.headline] == ["best on dev"]
+def test_where_there_is_one_way_to_merge_it_is_the_headline():
+    shop = shop_of("merge.space=factor", references=(CAUSAL,))
+    assert only_row(shop, "adamergex").headline
 
 
-def test_no_two_settings_share_a_step_but_t(shop):
-    """Apart from the headline row, whose settings are those of other rows."""
-    rows = [row for method in METHODS.values() for row in method(shop, "fa") if not row.headline]
-    adapters = [c.adapter for row in rows for c in row.settings]
-    t = shop.task_adapter("en")
-    others = [adapter for adapter in adapters if adapter not in (None, t)]
-    assert len(set(others)) == len(others) == 2 + 5 * len(SCALES)
+@pytest.mark.parametrize(
+    ("adapter", "config"),
+    [
+        ("{type: ia3}", {"scale": 0.25, "ia3": "geometric"}),
+        ("{type: prefix, num_virtual_tokens: 4}", {"scale": 0.25}),
+    ],
+)
+def test_other_structures_have_one_space(adapter, config):
+    shop = shop_of(f"adapter={adapter}", "merge.ia3=geometric", references=(CAUSAL,))
+    row = only_row(shop, "adamergex")
+    assert tried(row, shop)[0].config == config
 
 
-@pytest.mark.parametrize("name", set(METHODS) - {"zero-shot", "source-ft"})
+def test_a_fixed_scale_is_the_only_one():
+    shop = shop_of("scale={select: fixed, grid: [0.7]}", references=(CAUSAL,))
+    for name in ("adamergex", "arimerge", "add-reference"):
+        for row in rows_of(shop, name):
+            (setting,) = row.settings
+            assert setting.scale == 0.7
+            assert setting.adapter.kind != "train"
+
+
+@pytest.mark.parametrize(
+    ("reference", "labelled"), [("self-labelled", "fa"), ("projected-labels", "en")]
+)
+def test_references_labelled_by_t(reference, labelled):
+    """On each language's own text, or on the source side of parallel text."""
+    shop = shop_of(references=(f"{{task: {reference}, text: emoji}}",))
+    (it,) = shop.recipe.reference
+    rt, rs = shop.reference(it, "fa"), shop.reference(it, "en")
+    for adapter, language, own in ((rt, "fa", labelled), (rs, "en", "en")):
+        assert data_of(adapter) == shop.catalog.unlabelled(shop.task, it, language).config
+        labels = adapter.inputs["labels"]
+        assert data_of(labels) == shop.catalog.unlabelled(shop.task, it, own).config
+        assert labels.inputs["adapter"] == shop.task_adapter("en")
+
+
+def test_a_labelled_task_may_be_the_reference():
+    shop = shop_of("methods=[adamergex]", references=("{task: emoji, max_samples: 9}",))
+    found = data_of(first(shop, "fa"))
+    assert found == {**shop.catalog.rows(shop.task, "fa", "train").config, "max_samples": 9}
+
+
+@pytest.mark.parametrize("counterpart", ["copy", "shuffled", "dropped"])
+def test_what_rs_reads_where_rt_translates(counterpart):
+    shop = shop_of(references=(f"{{task: translation, text: emoji, counterpart: {counterpart}}}",))
+    rt, rs = data_of(first(shop, "fa")), data_of(first(shop, "en"))
+    assert "counterpart" not in rt
+    assert rs["counterpart"] == counterpart
+    assert rt["source_lines"] == rs["source_lines"] == rs["lines"] != rt["lines"]
+    assert rt["into"] == rs["into"] == "English"
+
+
+def test_a_reference_without_its_text_is_refused():
+    with pytest.raises(InputError, match="reference: text: found none"):
+        first(shop_of(references=("{task: cloze}",)), "fa")
+    shop = shop_of(references=("{task: translation, text: emoji, counterpart: paraphrase}",))
+    with pytest.raises(InputError, match="paraphrases: found none"):
+        first(shop, "en")
+
+
+def test_a_softmax_over_tokens_in_use_is_not_for_free_text(tmp_path):
+    path = tmp_path / "free.yaml"
+    path.write_text(
+        "task: free\noutput_type: generate_until\ndoc_to_text: text\ndoc_to_target: text\n"
+        "metric_list: []\n"
+    )
+    recipe = demo_recipe([f"tasks=[{path}]"])
+    shop = Workshop(recipe, str(path), 0)
+    with pytest.raises(InputError, match="vocabulary: found in-use; needed full: free"):
+        shop.reference(recipe.reference[0], "fa")
+
+
+@pytest.mark.parametrize("name", set(METHODS) - {"zero-shot", "xlt", "source-ft"})
 def test_each_target_has_steps_of_its_own(shop, name):
     ours, theirs = (
-        {c.adapter for row in METHODS[name](shop, target) for c in row.settings}
+        {c.adapter for row in rows_of(shop, name, target) for c in row.settings}
         for target in ("fa", "tr")
     )
     assert ours & theirs <= {shop.task_adapter("en")}
 
 
-def test_the_rivals_use_the_first_reference_of_the_recipe():
-    shop = Workshop(replace(RECIPE, merges=(("causal-lm", "factor"), ("translation", "weight"))))
-    for name in ("arimerge", "add-reference"):
-        for setting in tried(only_row(shop, name), shop):
-            assert setting.adapter.inputs["reference_target"] == shop.reference("causal-lm", "fa")
+@pytest.mark.parametrize("name", set(METHODS) - {"zero-shot", "xlt"})
+def test_each_seed_trains_its_own(name):
+    ours, theirs = (
+        {c.adapter for row in rows_of(shop_of(seed=seed), name) for c in row.settings}
+        for seed in (0, 1)
+    )
+    assert not ours & theirs
 
 
-def test_where_dev_may_have_left_t_alone_its_own_score_is_at_hand(shop):
-    choice = Step("select", {"scales": [0.0]}, {"adapter.0": shop.task_adapter("en")})
-    for split in ("dev", "test"):
-        score = shop.scored(choice, "fa", split)
-        assert score.inputs["unchanged"] == shop.scored(shop.task_adapter("en"), "fa", split)
-        assert score.inputs["adapter"] == choice
-    for adapter in (None, shop.task_adapter("en"), shop.task_adapter("fa")):
-        assert "unchanged" not in shop.scored(adapter, "fa", "test").inputs
+def test_no_two_methods_share_a_setting_but_t(shop):
+    rows = [row for name in METHODS for row in rows_of(shop, name) if not row.headline]
+    adapters = [c.adapter for row in rows for c in row.settings]
+    others = [a for a in adapters if a not in (None, shop.task_adapter("en"))]
+    # target-ft, projection, madx, lt-sft; four with a scale; four ways of AdaMergeX.
+    assert len(set(others)) == len(others) == 4 + (4 + 4) * len(SCALES)
+
+
+def test_a_local_model_is_known_by_what_it_is_and_not_by_where(tmp_path):
+    steps = []
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "config.json").write_text("{}")
+        steps.append(shop_of(f"model={tmp_path / place}").task_adapter("en"))
+    assert steps[0] == steps[1]
+    (tmp_path / "there" / "config.json").write_text("{ }")
+    assert shop_of(f"model={tmp_path / 'there'}").task_adapter("en") != steps[0]
+    for step in in_order([steps[0]]):
+        assert str(tmp_path) not in str(step.config)
+        assert Path(tmp_path / "here") in step.files.values()

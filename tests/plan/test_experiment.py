@@ -1,254 +1,336 @@
 """A recipe as steps: how many, from what, and what can never reach what."""
 
+import json
 from collections import Counter
-from dataclasses import fields, replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from adamergex.errors import InputError
 from adamergex.methods import METHODS, Workshop
 from adamergex.plan import planned
-from adamergex.recipe import DEMO
+from adamergex.recipe import demo_recipe, recipe_from
 from adamergex.step import Step, in_order
 
-MERGES = {
-    "demo": DEMO.merges,
-    "one": (("translation", "weight"),),
-    "published first": (("causal-lm", "factor"), ("translation", "weight")),
-}
-TARGETS = {"one target": ("fa",), "two": ("fa", "tr"), "four": ("ar", "de", "id", "zh")}
-
-every_merges = pytest.mark.parametrize("merges", MERGES.values(), ids=MERGES)
-every_targets = pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS)
+ALL = f"methods=[{', '.join(METHODS)}]"
+SCALES = ("{select: dev}", "{select: unlabelled}", "{select: dev, per: all}")
+LANGUAGES = ("ar", "de", "fa", "id", "tr", "zh")
 
 
 def steps(last, kind=None):
     return [step for step in in_order([last]) if kind in (None, step.kind)]
 
 
-def splits(value):
-    """Every `split` that stands anywhere in a config."""
+def sources(value):
+    """Every source that stands anywhere in a config, with whether its labels are seen."""
+    found = []
     if isinstance(value, dict):
-        own = {value["split"]} if "split" in value else set()
-        return own.union(*map(splits, value.values()))
-    return set().union(*map(splits, value)) if isinstance(value, list | tuple) else set()
+        if "source" in value and isinstance(value["source"], dict):
+            seen = value.get("rows") == "task" and value.get("labelled", True)
+            found.append((value["source"].get("split"), value["source"].get("language"), seen))
+        for inner in value.values():
+            found += sources(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            found += sources(inner)
+    return found
 
 
 def seen_by(step):
-    """Every split that a step or anything below it reads."""
-    return set().union(*(splits(dict(s.config)) for s in in_order([step])))
+    """What a step or anything below it reads: (split, language, whether with labels)."""
+    return {each for s in in_order([step]) for each in sources(dict(s.config))}
 
 
-@every_merges
-@every_targets
-def test_how_many_adapters_are_trained(merges, targets):
-    """T, each reference in each language, and for each target an oracle and a projection."""
-    recipe = replace(DEMO, targets=targets, merges=merges)
-    references, n = len({name for name, _ in merges}), len(targets)
-    trained = steps(planned(recipe), "train")
-    assert len(trained) == 1 + references * (1 + n) + n + n
-    tasks = Counter(step.config["data"]["task"] for step in trained)
-    assert tasks["emoji"] == 1 + 2 * n
-    assert len([step for step in trained if "labels" in step.inputs]) == n
+@pytest.fixture(scope="module", params=SCALES)
+def everything(request):
+    changes = [ALL, f"scale={request.param}", "seed=[0, 1]"]
+    changes.append("reference=[{task: causal-lm, text: emoji}, {task: self-labelled, text: emoji}]")
+    return planned(demo_recipe(changes))
 
 
-@every_merges
-@every_targets
-def test_how_many_merges_are_made(merges, targets):
-    kinds = Counter(s.kind for s in steps(planned(replace(DEMO, merges=merges, targets=targets))))
-    cells = len(targets) * len(DEMO.scales)
-    assert kinds["merge"] == cells * len(merges)
-    assert kinds["arimerge"] == kinds["add"] == cells
-    assert kinds["select"] == len(targets) * (len(merges) + 3)  # AriMerge, T + t Rt, the headline
+MERGING = "zero-shot, source-ft, arimerge, add-reference, language-task-arithmetic, layer-swapping"
+
+
+@settings(max_examples=12)
+@given(
+    st.lists(st.sampled_from(LANGUAGES), min_size=1, max_size=5, unique=True),
+    st.integers(1, 4),
+    st.sampled_from(["full", "in-use"]),
+)
+def test_n_languages_and_m_tasks_train_n_plus_m_plus_1_adapters(
+    tmp_path_factory, targets, tasks, vocabulary
+):
+    """The references are shared by the tasks; never N x M."""
+    folder = tmp_path_factory.mktemp("tasks")
+    names = []
+    for i in range(tasks):
+        config = {
+            "task": f"t{i}", "dataset_path": "builtin:emoji", "dataset_name": "{language}",
+            "training_split": "train", "validation_split": "dev", "test_split": "test",
+            "output_type": "multiple_choice", "doc_to_text": f"{i} {{{{text}}}}",
+            "doc_to_choice": ["Food"], "doc_to_target": "category", "metric_list": [],
+        }  # fmt: skip
+        (folder / f"t{i}.yaml").write_text(json.dumps(config))
+        names.append(f"t{i}.yaml")
+    recipe = {
+        "model": "builtin:gemma-3-270m",
+        "source": "en",
+        "targets": targets,
+        "tasks": names,
+        "reference": {"task": "causal-lm", "text": "emoji"},
+        "methods": [*MERGING.split(", "), "adamergex"],
+        "training": {"vocabulary": vocabulary},
+    }
+    last = planned(recipe_from(json.dumps(recipe), "r", folder))
+    assert len(steps(last, "train")) == len(targets) + tasks + 1
+    assert len(steps(last, "train-sparse")) == 0
+
+
+def test_how_many_steps_the_demo_has():
+    kinds = Counter(step.kind for step in steps(planned(demo_recipe())))
+    targets, scales, ways = 2, 3, 4
+    # T; two reference tasks in three languages; for each target an oracle and a projection.
+    assert kinds["train"] == 1 + 2 * 3 + 2 * targets
+    assert kinds["merge"] == targets * scales * ways
+    assert kinds["arimerge"] == kinds["weighted"] == targets * scales
+    assert kinds["select"] == targets * (ways + 3)  # AriMerge, T + t Rt, the best of all
     assert kinds["model"] == kinds["vocabulary"] == kinds["results"] == 1
 
 
-@every_merges
-def test_no_choice_depends_on_test_data(merges):
-    choices = steps(planned(replace(DEMO, merges=merges)), "select")
+def test_no_choice_depends_on_test_data(everything):
+    choices = steps(everything, "select")
     assert choices
     for choice in choices:
-        assert seen_by(choice) == {"train", "reference", "dev"}
+        assert {split for split, *_ in seen_by(choice)} <= {"train", "reference", "dev"}
 
 
-def test_that_check_would_find_a_leak():
-    shop = Workshop(DEMO)
-    leaks = [
-        {"dev.0": shop.scored(shop.task_adapter("en"), "fa", "test")},
-        {"adapter.0": Step("merge", {}, {"task": shop.trained(shop.task_data("fa", "test"), "")})},
-        {"x": Step("vocabulary", {"data": [dict(shop.task_data("en", "test"))]})},
-    ]
-    for inputs in leaks:
-        assert "test" in seen_by(Step("select", {}, inputs))
+def test_without_labels_none_of_the_target_language_is_seen():
+    last = planned(demo_recipe([ALL.replace("target-ft, ", ""), "scale.select=unlabelled"]))
+    for choice in steps(last, "select"):
+        labelled = {each for each in seen_by(choice) if each[2]}
+        assert labelled == {("train", "en", True)}
+        assert choice.config["by"] == "confidence"
 
 
-def test_no_adapter_is_trained_on_data_it_is_measured_on():
-    for step in steps(planned(DEMO), "train"):
-        assert not seen_by(step) & {"dev", "test"}
+def test_those_checks_would_find_a_leak():
+    shop = Workshop(demo_recipe(), "emoji", 0)
+    test = shop.catalog.rows(shop.task, "fa", "test")
+    for inputs in (
+        {"dev.fa.0": shop.scored(shop.task_adapter("en"), test, "")},
+        {"adapter.0": Step("merge", {}, {"task": shop.trained(test, "", {})})},
+        {"x": Step("vocabulary", {"data": [dict(test.config)]})},
+    ):
+        assert ("test", "fa", True) in seen_by(Step("select", {}, inputs))
 
 
-def test_only_the_oracle_sees_labels_of_the_target_language():
-    last = planned(DEMO)
-    oracles = {Workshop(DEMO).task_adapter(target) for target in DEMO.targets}
-    for number, row in enumerate(last.config["rows"]):
-        below = set(in_order([last.inputs[f"test.{number}"]]))
-        assert bool(below & oracles) == (row["method"] == "target-ft"), row
+def test_nothing_is_trained_on_what_it_is_measured_on(everything):
+    for kind in ("train", "train-sparse", "vocabulary"):
+        for step in steps(everything, kind):
+            assert {split for split, *_ in seen_by(step)} <= {"train", "reference"}
+
+
+def test_only_the_oracle_trains_on_labels_of_the_target_language(everything):
+    (task,) = everything.config["tasks"]
+    for row in task["rows"]:
+        below = in_order([everything.inputs[f"test.{row['key']}"]])
+        trained = [s for s in below if s.kind.startswith("train") and "labels" not in s.inputs]
         languages = {
-            s.config["data"]["language"]
-            for s in below
-            if s.kind == "train"
-            and s.config["data"]["task"] == "emoji"
-            and "labels" not in s.inputs
+            s.config["data"]["source"]["language"]
+            for s in trained
+            if s.config["data"]["rows"] == "task"
         }
-        assert languages <= {row["target"] if row["method"] == "target-ft" else "en"}
+        assert languages <= {row["target"] if row["method"] == "target-ft" else "en"}, row
 
 
-def test_every_choice_has_the_task_adapter_in_the_running():
-    for choice in steps(planned(DEMO), "select"):
-        zero = choice.config["scales"].index(0)
-        assert choice.inputs[f"adapter.{zero}"] == Workshop(DEMO).task_adapter("en")
+def test_every_choice_has_the_task_adapter_in_the_running(everything):
+    trained = {seed: Workshop(demo_recipe(), "emoji", seed).task_adapter("en") for seed in (0, 1)}
+    configs = {s.config["seed"] for s in trained.values()}
+    assert configs == {0, 1}
+    for choice in steps(everything, "select"):
+        zero = choice.inputs[f"adapter.{choice.config['scales'].index(0)}"]
+        assert zero.kind == "train"
+        assert zero.config["data"] == trained[0].config["data"]
 
 
-@every_merges
-def test_how_many_settings_a_row_chooses_among(merges):
-    """The headline chooses among all those of AdaMergeX's rows, every other row among its own."""
-    last = planned(replace(DEMO, merges=merges))
-    for number, row in enumerate(last.config["rows"]):
-        if choice := last.inputs.get(f"select.{number}"):
-            ways = len(merges) if row["headline"] else 1
-            assert len(choice.config["scales"]) == 1 + ways * len(DEMO.scales)
-            assert len(set(choice.config["labels"])) == len(choice.config["labels"])
-
-
-def test_the_headline_costs_no_dev_score_of_its_own():
-    last = planned(DEMO)
-    rows = last.config["rows"]
-    for number, row in enumerate(rows):
-        if row["headline"]:
-            ours, others = (
-                {
-                    step
-                    for i in numbers
-                    for role, step in last.inputs[f"select.{i}"].inputs.items()
-                    if role.startswith("dev.")
-                }
-                for numbers in (
-                    [number],
-                    [
-                        i
-                        for i, other in enumerate(rows)
-                        if (other["target"], other["method"]) == (row["target"], "adamergex")
-                        and not other["headline"]
-                    ],
-                )
-            )
-            assert ours == others
-
-
-def test_each_dev_score_is_of_the_candidate_beside_it():
-    for choice in steps(planned(DEMO), "select"):
-        targets = set()
+def test_each_dev_score_is_of_the_candidate_beside_it(everything):
+    for choice in steps(everything, "select"):
         for i in range(len(choice.config["scales"])):
-            dev = choice.inputs[f"dev.{i}"]
-            assert dev.inputs["adapter"] == choice.inputs[f"adapter.{i}"]
-            assert dev.config["data"]["split"] == "dev"
-            targets.add(dev.config["data"]["language"])
-        assert len(targets) == 1
+            for code in choice.config["languages"]:
+                dev = choice.inputs[f"dev.{code}.{i}"]
+                ((split, language, _),) = set(sources(dict(dev.config)))
+                assert (split, language) == ("dev", code)
+                own = choice.inputs[f"adapter.{i}"]
+                target = own.label.endswith(f", {code}") or own.kind == "train"
+                assert (dev.inputs["adapter"] == own) == target
 
 
-def baseline_of(last, row):
-    """The number of the row of T itself in the same target language."""
-    (number,) = (
-        i
-        for i, other in enumerate(last.config["rows"])
-        if (other["target"], other["method"]) == (row["target"], "source-ft")
-    )
-    return number
+def test_one_scale_for_all_is_chosen_from_the_same_scores_everywhere():
+    last = planned(demo_recipe([ALL, "scale.per=all"]))
+    (task,) = last.config["tasks"]
+    choices = {}
+    for row in task["rows"]:
+        if choice := last.inputs.get(f"select.{row['key']}"):
+            dev = {k: s for k, s in choice.inputs.items() if k.startswith("dev.")}
+            choices.setdefault((row["method"], row["variant"]), []).append((choice, dev))
+    assert choices
+    for (one, dev), (other, same) in choices.values():
+        assert dev == same
+        assert one != other  # each hands on its own language's adapter
 
 
-def test_every_row_is_measured_on_the_test_items_of_its_target():
-    last = planned(DEMO)
-    for number, row in enumerate(last.config["rows"]):
-        test = last.inputs[f"test.{number}"]
-        assert test.config["data"] == Workshop(DEMO).task_data(row["target"], "test")
-        if choice := last.inputs.get(f"select.{number}"):
+def test_every_row_is_measured_on_the_test_items_of_its_target(everything):
+    (task,) = everything.config["tasks"]
+    for row in task["rows"]:
+        test = everything.inputs[f"test.{row['key']}"]
+        assert sources(dict(test.config)) == [("test", row["target"], True)]
+        if choice := everything.inputs.get(f"select.{row['key']}"):
             assert test.inputs["adapter"] == choice
-            assert test.inputs["unchanged"] == last.inputs[f"test.{baseline_of(last, row)}"]
+            unchanged = test.inputs["unchanged"]
+            assert unchanged.config["data"] == test.config["data"]
+            zero = choice.config["scales"].index(0)
+            assert unchanged.inputs["adapter"] == choice.inputs[f"adapter.{zero}"]
 
 
-def test_every_method_has_a_row_for_every_target():
-    rows = planned(DEMO).config["rows"]
-    for target in DEMO.targets:
-        assert {r["method"] for r in rows if r["target"] == target} == set(METHODS)
-        (headline,) = (r for r in rows if r["target"] == target and r["headline"])
-        assert headline["method"] == "adamergex"
-        assert len([r for r in rows if (r["target"], r["method"]) == (target, "adamergex")]) == (
-            len(DEMO.merges) + 1
-        )
+def test_every_method_has_a_row_for_every_target_and_seed(everything):
+    (task,) = everything.config["tasks"]
+    for target in ("fa", "tr"):
+        for seed in (0, 1):
+            rows = [r for r in task["rows"] if (r["target"], r["seed"]) == (target, seed)]
+            assert {r["method"] for r in rows} == set(METHODS)
+            (headline,) = (r for r in rows if r["headline"])
+            assert headline["method"] == "adamergex"
 
 
-def test_all_adapters_of_an_experiment_start_from_one_point():
+def test_the_base_model_is_asked_once_for_all_seeds(everything):
+    (task,) = everything.config["tasks"]
+    for method in ("zero-shot", "xlt"):
+        rows = [r for r in task["rows"] if (r["method"], r["target"]) == (method, "fa")]
+        assert len({everything.inputs[f"test.{r['key']}"] for r in rows}) == 1
+
+
+def test_all_adapters_of_a_seed_start_from_one_point():
     """T, Rs and Rt with one seed, one adapter config, one model and one vocabulary."""
     shared = {
         (s.config["seed"], str(s.config["adapter"]), s.config["model"], s.inputs["vocabulary"])
-        for s in steps(planned(DEMO), "train")
+        for s in steps(planned(demo_recipe()), "train")
     }
     assert len(shared) == 1
 
 
-def test_a_merge_takes_t_rt_and_rs_where_they_belong():
-    shop = Workshop(DEMO)
-    for step in steps(planned(DEMO), "merge"):
-        target = step.inputs["reference_target"].config["data"]
-        assert step.inputs["task"] == shop.task_adapter("en")
-        assert target["language"] in DEMO.targets
-        assert step.inputs["reference_source"] == shop.reference(target["task"], "en")
-
-
-def test_the_training_of_a_reference_is_its_own():
-    for step in steps(planned(DEMO), "train"):
-        own = DEMO.reference_training.get(step.config["data"]["task"], {})
-        assert step.config["training"] == {**DEMO.training, **own}
+def test_geometry_has_an_oracle_only_where_one_is_trained():
+    for methods, oracle in (("adamergex", False), ("target-ft, adamergex", True)):
+        last = planned(demo_recipe([f"methods=[source-ft, {methods}]"]))
+        found = steps(last, "geometry")
+        assert len(found) == 4
+        assert all(("oracle" in step.inputs) == oracle for step in found)
+    assert not steps(planned(demo_recipe(["methods=[source-ft, arimerge]"])), "geometry")
 
 
 def test_the_same_recipe_gives_the_same_plan():
-    assert planned(DEMO) == planned(replace(DEMO))
-    one, other = (
-        [(s.fingerprint, s.label) for s in in_order([planned(recipe)])]
-        for recipe in (DEMO, replace(DEMO))
-    )
+    one, other = ([s.fingerprint for s in in_order([planned(demo_recipe())])] for _ in range(2))
     assert one == other
 
 
 def test_the_order_of_the_targets_trains_nothing_anew():
-    """Nor does that of the ways to merge: finished steps of the other order are used again."""
-    recipes = [
-        replace(DEMO, targets=targets, merges=merges)
-        for targets in (("fa", "tr"), ("tr", "fa"))
-        for merges in (DEMO.merges, DEMO.merges[::-1])
-    ]
     for kind in ("vocabulary", "train"):
-        one, *others = (set(steps(planned(recipe), kind)) for recipe in recipes)
-        assert all(other == one for other in others)
+        one, other = (
+            set(steps(planned(demo_recipe([f"targets={targets}"])), kind))
+            for targets in ("[fa, tr]", "[tr, fa]")
+        )
+        assert one == other
 
 
-CHANGES = {
-    "model": "other",
-    "adapter": {**DEMO.adapter, "r": 4},
-    "task": "other",
-    "source": "de",
-    "targets": ("tr", "fa"),
-    "merges": DEMO.merges[:2],
-    "scales": (0.25, 0.5),
-    "training": {**DEMO.training, "learning_rate": 1e-4},
-    "reference_training": {},
-    "seed": 1,
-}
+ROWS = "text,label\n" + "".join(f"row {i},{'ab'[i % 2]}\n" for i in range(9))
+TASK = """
+task: t_{language}
+output_type: multiple_choice
+doc_to_text: "{{text}}"
+doc_to_choice: [a, b]
+doc_to_target: label
+metric_list: []
+"""
 
 
-def test_every_field_of_a_recipe_is_changed_below():
-    assert {field.name for field in fields(DEMO)} == set(CHANGES)
+def local_recipe(folder, *, text="a line\n", rows=ROWS, splits=("train", "dev", "test")):
+    """A recipe on files of its own, in `folder`."""
+    folder.mkdir(exist_ok=True)
+    (folder / "t.yaml").write_text(TASK)
+    for code in ("en", "sw"):
+        (folder / f"{code}.csv").write_text(rows)
+        (folder / f"{code}.txt").write_text(f"{code} {text}")
+    recipe = {
+        "model": "m",
+        "source": "en",
+        "targets": ["sw"],
+        "tasks": ["t.yaml"],
+        "data_files": {"t": dict.fromkeys(splits, "{language}.csv")},
+        "reference": {"task": "causal-lm", "text": "{language}.txt"},
+        "methods": ["source-ft", "adamergex"],
+    }
+    return recipe_from(json.dumps(recipe), "r", folder)
 
 
-@pytest.mark.parametrize("field", CHANGES)
-def test_every_field_of_a_recipe_changes_the_last_step(field):
-    assert planned(replace(DEMO, **{field: CHANGES[field]})) != planned(DEMO)
+def test_where_files_lie_changes_nothing_and_what_is_in_them_does(tmp_path):
+    here, there = (planned(local_recipe(tmp_path / name)) for name in ("here", "there"))
+    assert here == there
+    assert planned(local_recipe(tmp_path / "text", text="a line.\n")) != here
+    changed = planned(local_recipe(tmp_path / "rows", rows=ROWS.replace("row 8", "row 9")))
+    assert not set(steps(changed, "score")) & set(steps(here, "score"))
+    references = {s for s in steps(here, "train") if s.config["data"]["rows"] == "reference"}
+    assert references <= set(steps(changed, "train"))  # the text is as it was
+    for step in steps(here):
+        assert str(tmp_path) not in str(step.config)
+
+
+@pytest.mark.parametrize(
+    ("splits", "says"),
+    [
+        (("dev", "test"), "t: train split in en: found none; needed one: see data_files.t.train"),
+        (("train", "test"), "t: dev split in sw: found none"),
+        (("train", "dev"), "t: test split in sw: found none"),
+    ],
+)
+def test_a_split_that_is_missing_is_named(tmp_path, splits, says):
+    with pytest.raises(InputError) as raised:
+        planned(local_recipe(tmp_path / "x", splits=splits))
+    assert says in str(raised.value)
+
+
+def test_without_labels_and_dev_the_choice_is_made_on_text(tmp_path):
+    recipe = local_recipe(tmp_path / "x", splits=("train", "test"))
+    recipe = recipe.model_copy(
+        update={"scale": recipe.scale.model_copy(update={"select": "unlabelled"})}
+    )
+    (choice,) = steps(planned(recipe), "select")
+    assert choice.inputs["dev.sw.0"].config["data"]["rows"] == "unlabelled"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("methods=[source-ft, adamerge]", "methods: found adamerge; needed zero-shot or"),
+        ("tasks=[emojis]", "task: found emojis; needed emoji or"),
+        ("targets=[sw]", "emoji: language: found sw"),
+        ("reference=[{task: causal-lm, text: none.txt}]", "none.txt: found no such file"),
+        ("reference=[{task: no-such-task}]", "task: found no-such-task"),
+    ],
+)
+def test_what_there_is_not(change, says):
+    with pytest.raises(InputError) as raised:
+        planned(demo_recipe([change]))
+    assert says in str(raised.value)
+
+
+CHANGES = (
+    "model=other", "adapter.r=4", "source=de", "targets=[tr]", "reference.0.max_samples=9",
+    "methods=[source-ft, adamergex]", "merge.rank=8", "scale.grid=[0.5]", "scale.select=unlabelled",
+    "scale.per=all", "training.learning_rate=1e-4", "training.vocabulary=full",
+    "training.per_step.task.max_steps=3", "training.per_step.projection.max_steps=3",
+    "max_samples.test=9", "seed=1", "reference.0.training.max_steps=2",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_every_change_of_a_recipe_changes_the_last_step(change):
+    assert planned(demo_recipe([change])) != planned(demo_recipe())

@@ -1,139 +1,145 @@
-"""The table of an experiment, against figures counted by hand from its records."""
-
-import copy
+"""The tables of a run, against figures counted by hand from its records."""
 
 import numpy as np
 import pytest
 
 from adamergex.run.results import assembled
 from adamergex.score import paired_bootstrap
-from tests.support.results import (
-    ALIGNMENTS,
-    EVERY_SETTING,
-    HEADLINE,
-    INIT,
-    ROWS,
-    N,
-    experiment,
-    select_record,
-    test_record,
-)
+
+N = 20
+METHODS = {
+    # Method and variant -> right answers in seed 0 and in seed 1.
+    ("zero-shot", ""): (4, 4),
+    ("source-ft", ""): (10, 8),
+    ("target-ft", "oracle"): (16, 17),
+    ("adamergex", "causal-lm, weight"): (13, 10),
+}
+REL = {"cosine": 0.5, "norm_ratio": 0.2, "by_layer": []}
 
 
-@pytest.fixture
-def made():
-    return assembled(*experiment())
+def test_record(right, metric="acc"):
+    values = [float(i < right) for i in range(N)]
+    return {
+        "metric": metric,
+        "values": values,
+        "score": right / N,
+        "standard_error": 0.1,
+        "n": N,
+        "chance": 0.25,
+        "majority": 0.3,
+        "metrics": {metric: right / N, "other": 0.5 * right / N},
+    }
 
 
-def rows_of(results, target):
-    return [row for row in results["rows"] if row["target"] == target]
+test_record.__test__ = False  # a name that pytest would take for a test
 
 
-def row_of(results, target, method, variant=""):
-    (row,) = (
-        r for r in rows_of(results, target) if (r["method"], r["variant"]) == (method, variant)
-    )
+def experiment(targets=("fa", "tr"), seeds=(0, 1), tasks=("a", "b"), leave_out=(), source=True):
+    """The config of a `results` step and its inputs; in `tr` every method has one right less."""
+    config = {
+        "source": "en", "targets": list(targets), "seeds": list(seeds), "references": ["causal-lm"],
+        "select": "dev", "tasks": [],
+    }  # fmt: skip
+    records = {}
+    for task in tasks:
+        rows = []
+        for seed in seeds:
+            for (method, variant), right in METHODS.items():
+                if method in leave_out:
+                    continue
+                for k, target in enumerate(targets):
+                    key = f"{task}.{len(rows)}"
+                    headline = method == "adamergex"
+                    rows.append(
+                        {
+                            "key": key, "target": target, "method": method, "variant": variant,
+                            "headline": headline, "seed": seed,
+                        }
+                    )  # fmt: skip
+                    records[f"test.{key}"] = test_record(right[seed] - k)
+                    if headline:
+                        dev = [{"label": "t=0", "scale": 0.0}, {"label": "t=1", "scale": 1.0}]
+                        chosen = {"setting": "t=1", "scale": 1.0, "dev": dev}
+                        records[f"select.{key}"] = chosen
+            if source:
+                records[f"source.{task}.{seed}"] = test_record(18 + seed)
+        geometry = {"key": f"geometry.{task}", "target": "fa", "reference": "causal-lm"}
+        records[geometry["key"]] = {
+            "references": REL, "divergence_to_task": REL, "alignment": None, "init_sha256": "ab",
+        }  # fmt: skip
+        config["tasks"].append({"task": task, "rows": rows, "geometry": [geometry]})
+    return config, records
+
+
+def row_of(results, target, method, task=0):
+    rows = results["tasks"][task]["rows"]
+    (row,) = (r for r in rows if (r["target"], r["method"]) == (target, method))
     return row
 
 
-@pytest.mark.parametrize(("target", "fewer"), [("fa", 0), ("tr", 1)])
-def test_accuracies_and_differences(made, target, fewer):
-    base = 20 - fewer
-    for (method, variant, right, *_), row in zip(ROWS, rows_of(made, target), strict=True):
-        count = right - fewer * (method != "target-ft")
-        assert (row["method"], row["variant"], row["n"]) == (method, variant, N)
-        assert row["accuracy"] == count / N
-        assert row["gap_closed"] == pytest.approx((count - base) / (30 - base))
-        if method == "source-ft":
-            assert "versus_source_ft" not in row
-        else:
-            versus = row["versus_source_ft"]
-            assert versus["difference"] == pytest.approx((count - base) / N)
-            assert versus["low"] <= versus["difference"] <= versus["high"]
+def test_scores_are_means_over_items_and_seeds():
+    results = assembled(*experiment())
+    for k, target in enumerate(("fa", "tr")):
+        for (method, _), right in METHODS.items():
+            row = row_of(results, target, method)
+            counts = np.array(right) - k
+            assert row["score"] == pytest.approx(counts.mean() / N)
+            assert row["seed_sd"] == pytest.approx(np.std(counts / N, ddof=1))
+            assert row["n"] == N
+            assert [run["score"] for run in row["runs"]] == pytest.approx(list(counts / N))
+            values = np.mean([test_record(c)["values"] for c in counts], axis=0)
+            assert row["standard_error"] == pytest.approx(values.std(ddof=1) / N**0.5)
+            assert row["metrics"]["other"] == pytest.approx(0.5 * counts.mean() / N)
 
 
-def test_the_interval_pairs_the_items(made):
-    """17 and 20 right: three items differ, all one way, so that 0 to 6 of 40 are resampled."""
-    versus = row_of(made, "fa", "adamergex", "causal-lm, factor")["versus_source_ft"]
-    ours, theirs = (test_record(right)["correct"] for right in (17, 20))
-    difference, low, high = paired_bootstrap(ours, theirs)
-    assert versus == {"difference": difference, "low": low, "high": high}
-    error = (np.array(ours, float) - np.array(theirs, float)).std() / N**0.5
-    assert high <= 0 < error
-    assert low == pytest.approx(-3 / 40 - 1.96 * error, abs=0.02)
+def test_comparisons_are_of_the_same_items():
+    row = row_of(assembled(*experiment()), "fa", "adamergex")
+    ours, base = (
+        np.mean([test_record(right)["values"] for right in METHODS[name]], axis=0)
+        for name in (("adamergex", "causal-lm, weight"), ("source-ft", ""))
+    )
+    difference, low, high = paired_bootstrap(ours, base)
+    assert row["versus_source_ft"] == {"difference": difference, "low": low, "high": high}
+    assert difference == pytest.approx((11.5 - 9) / N)
+    assert row["gap_closed"] == pytest.approx((11.5 - 9) / (16.5 - 9))
 
 
-def test_settings_are_those_of_dev(made):
-    row = row_of(made, "fa", "adamergex", "translation, weight")
-    assert (row["setting"], row["scale"]) == ("t=0.5", 0.5)
-    assert [point["accuracy"] for point in row["dev"]] == [0.5, 0.625, 0.55]
-    assert "setting" not in row_of(made, "fa", "source-ft")
-    assert row_of(made, "fa", "arimerge", "translation")["scale"] == 0
+def test_source_ft_is_compared_with_nothing():
+    row = row_of(assembled(*experiment()), "fa", "source-ft")
+    assert (row["versus_source_ft"], row["gap_closed"]) == (None, None)
 
 
-def test_each_target_has_one_headline(made):
-    for target in ("fa", "tr"):
-        *others, headline = rows_of(made, target)
-        assert headline["headline"] is True
-        assert all(row["headline"] is False for row in others)
-        best = row_of(made, target, "adamergex", "translation, weight")
-        assert headline["setting"] == f"{best['variant']}, {best['setting']}"
-        same = ("accuracy", "n", "scale", "versus_source_ft", "gap_closed")
-        assert {name: headline[name] for name in same} == {name: best[name] for name in same}
-        assert [point["label"] for point in headline["dev"]] == list(EVERY_SETTING)
+def test_what_was_not_run_is_not_made_up():
+    results = assembled(*experiment(leave_out=("target-ft",), source=False))
+    row = row_of(results, "fa", "adamergex")
+    assert row["gap_closed"] is None
+    assert row["versus_source_ft"] is not None
+    assert results["tasks"][0]["source_score"] is None
+    alone = assembled(*experiment(leave_out=("source-ft", "target-ft")))
+    assert row_of(alone, "fa", "adamergex")["versus_source_ft"] is None
 
 
-def test_every_row_tells_which_steps_it_comes_from(made):
-    """By that number the adapter that dev chose is found."""
-    assert [row["step"] for row in made["rows"]] == list(range(2 * len(ROWS)))
+def test_one_seed_has_no_spread():
+    row = row_of(assembled(*experiment(seeds=(0,))), "fa", "adamergex")
+    assert row["seed_sd"] is None
+    assert len(row["runs"]) == 1
 
 
-def test_the_headline_is_what_its_own_steps_found():
-    """No other row's score, be it on dev or on test, can put another in its place."""
-    config, records = experiment(("fa",))
-    records[f"select.{HEADLINE}"] = select_record([0.5, 0.5, 0.5, 0.5, 0.7], 4, EVERY_SETTING)
-    records[f"test.{HEADLINE}"] = test_record(17)
-    headline = assembled(config, records)["rows"][HEADLINE]
-    assert (headline["setting"], headline["scale"]) == ("causal-lm, factor, t=1", 1)
-    assert headline["accuracy"] == 17 / 40 < 25 / 40
+def test_a_task_says_what_it_is_measured_on():
+    task = assembled(*experiment())["tasks"][1]
+    assert (task["task"], task["metric"], task["chance"]) == ("b", "acc", 0.25)
+    assert task["n_test"] == {"fa": N, "tr": N}
+    assert task["majority"] == {"fa": 0.3, "tr": 0.3}
+    assert task["source_score"]["score"] == pytest.approx(18.5 / N)
+    assert task["geometry"]["fa"]["causal-lm"]["references"] == REL
 
 
-def test_where_nothing_beats_t_the_headline_is_t():
-    config, records = experiment(("fa",))
-    records[f"select.{HEADLINE}"] = select_record([0.7, 0.7, 0.6, 0.7, 0.6], 0, EVERY_SETTING)
-    records[f"test.{HEADLINE}"] = records["test.1"]
-    headline = assembled(config, records)["rows"][HEADLINE]
-    assert (headline["setting"], headline["scale"]) == ("t=0", 0)
-    assert headline["versus_source_ft"] == {"difference": 0, "low": 0, "high": 0}
-    assert headline["gap_closed"] == 0
-
-
-def test_no_gap_is_closed_where_there_is_none():
-    config, records = experiment(("fa",))
-    records["test.2"] = test_record(20)
-    assert all(row["gap_closed"] is None for row in assembled(config, records)["rows"])
-
-
-def test_what_is_said_of_the_whole(made):
-    assert (made["n_test"], made["chance"], made["majority"]) == (N, 0.125, 0.275)
-    assert made["source"]["accuracy"] == 33 / N
-    assert made["targets"] == ["fa", "tr"]
-    for target in made["targets"]:
-        for name, alignment in ALIGNMENTS.items():
-            geometry = made["geometry"][target][name]
-            assert geometry["alignment"]["cosine"] == alignment
-            assert geometry["init_sha256"] == INIT
-
-
-def test_the_records_are_left_as_they_were():
-    config, records = experiment()
-    before = copy.deepcopy((config, records))
-    assembled(config, records)
-    assert (config, records) == before
-
-
-def test_a_missing_record_is_an_error():
-    config, records = experiment()
-    del records["test.3"]
-    with pytest.raises(KeyError, match=r"test\.3"):
-        assembled(config, records)
+def test_runs_carry_what_was_chosen():
+    row = row_of(assembled(*experiment()), "tr", "adamergex")
+    assert [(r["seed"], r["setting"], r["scale"]) for r in row["runs"]] == [
+        (0, "t=1", 1.0), (1, "t=1", 1.0),
+    ]  # fmt: skip
+    base = row_of(assembled(*experiment()), "tr", "source-ft")
+    assert {r["setting"] for r in base["runs"]} == {None}
+    assert row["headline"] is True
+    assert base["headline"] is False

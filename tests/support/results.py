@@ -6,34 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.support.records import (
-    ALIGNMENTS,
-    EVERY_SETTING,
-    HEADLINE,
-    INIT,
-    ROWS,
-    N,
-    experiment,
-    select_record,
-    test_record,
-)
-
 __all__ = [
-    "ALIGNMENTS",
-    "EVERY_SETTING",
-    "HEADLINE",
     "HOSTILE",
-    "INIT",
-    "ROWS",
-    "N",
-    "experiment",
     "hostile",
     "named",
     "relation",
     "results",
     "row_of",
-    "select_record",
-    "test_record",
     "write",
 ]
 

@@ -53,6 +53,8 @@ def recipe_from(text: str, name: object, folder: Path, changes: Sequence[str] = 
         raise InputError(name, found=type(content).__name__, needed="a mapping")
     for change in changes:
         _change(content, change)
+    if "folder" in content:
+        raise InputError(name, "folder", found="a key that there is not", needed="no such key")
     try:
         return Recipe.model_validate({**content, "folder": folder})
     except ValidationError as error:

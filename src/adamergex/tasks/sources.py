@@ -138,7 +138,10 @@ def _table(path: Path, kind: str, columns: list[str] | None) -> Any:
     tabs: dict[str, Any] = {"sep": "\t", "quoting": csv.QUOTE_NONE} if kind == "tsv" else {}
     header: dict[str, Any] = {"names": columns, "header": None} if columns else {}
     # "None", "NA" and "null" are words.
-    return pandas.read_csv(path, keep_default_na=False, encoding="utf-8", **tabs, **header)
+    table = pandas.read_csv(path, keep_default_na=False, encoding="utf-8", **tabs, **header)
+    if not isinstance(table.index, pandas.RangeIndex):  # pandas took the surplus for an index
+        raise ValueError(f"rows with more fields than the {len(table.columns)} columns")
+    return table
 
 
 def _json_rows(content: Any, path: Path) -> list[Row]:

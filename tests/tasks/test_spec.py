@@ -1,0 +1,112 @@
+"""Task files: the place for the language, and what is refused before anything is run."""
+
+import pytest
+import yaml
+
+from adamergex.errors import InputError
+from adamergex.tasks import builtin_tasks, code_for, find_task, language_name
+from adamergex.tasks.spec import filled
+
+TASK = {
+    "task": "t_{language}",
+    "output_type": "multiple_choice",
+    "doc_to_text": "{{text}} {language} {{language}}",
+    "doc_to_choice": ["a", "b"],
+    "doc_to_target": "label",
+    "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+}
+
+
+def written(folder, **changes):
+    content = {key: value for key, value in {**TASK, **changes}.items() if value is not None}
+    (folder / "t.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    return find_task("t.yaml", folder)
+
+
+def test_the_language_is_filled_in_at_every_depth():
+    value = {"a": ["{language}", {"b": "x {language} y"}], "c": 3}
+    assert filled(value, "sw") == {"a": ["sw", {"b": "x sw y"}], "c": 3}
+    assert filled("{{language}} {{ {'sw': 1}['{language}'] }}", "sw") == (
+        "{{language}} {{ {'sw': 1}['sw'] }}"
+    )
+
+
+def test_a_task_in_a_language(tmp_path):
+    config = written(tmp_path).in_language("sw")
+    assert config["task"] == "t_sw"
+    assert config["doc_to_text"] == "{{text}} sw {{language}}"
+
+
+def test_a_language_has_keys_of_its_own(tmp_path):
+    metadata = {
+        "codes": "iso",
+        "languages": {"sw": {"description": "own"}, "en": None},
+        "training": {"en": {"doc_to_target": "other"}},
+    }
+    task = written(tmp_path, metadata=metadata)
+    assert task.in_language("swh_Latn") == task.in_language("sw")
+    assert task.in_language("sw")["description"] == "own"
+    assert "description" not in task.in_language("en")
+    assert task.in_language("en", training=True)["doc_to_target"] == "other"
+    assert task.in_language("en")["doc_to_target"] == "label"
+    with pytest.raises(InputError, match="t: language: found de; needed en or sw"):
+        task.in_language("de")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"doc_to_txt": "x"}, "doc_to_txt: found a key"),
+        ({"num_fewshot": 3}, "num_fewshot: found a key"),
+        ({"output_type": "loglikelihood"}, "output_type: found loglikelihood"),
+        ({"output_type": "generate_until"}, "doc_to_choice"),
+        ({"doc_to_choice": None}, "doc_to_choice: found None"),
+        ({"metric_list": None}, "metric_list: found nothing"),
+        ({"process_results": "os.system"}, "process_results: found os.system; needed squad or"),
+        ({"metadata": {"codes": "latin"}}, "codes: found latin; needed iso or flores"),
+        ({"metadata": {"languages": {False: {}}}}, "metadata.languages: found False"),
+        ({"metadata": {"languages": {"sw": {"bad": 1}}}}, "bad: found a key"),
+    ],
+)
+def test_what_is_no_task(tmp_path, changes, says):
+    with pytest.raises(InputError) as raised:
+        written(tmp_path, **changes)
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["doc_to_text: !function utils.f", "!!python/name:os.system", "- a list", "a: [", "\x00"],
+)
+def test_a_task_is_plain_data(tmp_path, text):
+    (tmp_path / "t.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"t\.yaml"):
+        find_task("t.yaml", tmp_path)
+
+
+def test_a_task_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match=r"task: found sib; needed emoji or .*or the path"):
+        find_task("sib", tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        find_task("none.yaml", tmp_path)
+
+
+def test_the_built_in_tasks():
+    assert builtin_tasks() == ["emoji", "mgsm", "sib200", "xcopa", "xlsum", "xnli", "xquad"]
+
+
+@pytest.mark.parametrize(
+    ("code", "iso", "flores"),
+    [("sw", "sw", "swh_Latn"), ("swh_Latn", "sw", "swh_Latn"), ("xx_Latn", "xx_Latn", "xx_Latn")],
+)
+def test_codes_either_way(code, iso, flores):
+    assert (code_for(code, "iso"), code_for(code, "flores")) == (iso, flores)
+    assert code_for(code, None) == code
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [("swh_Latn", "Swahili"), ("sw", "Swahili"), ("zho_Hans", "Chinese"), ("x y", "x y")],
+)
+def test_names_of_languages(code, name):
+    assert language_name(code) == name
