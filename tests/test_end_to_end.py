@@ -8,6 +8,10 @@ factor of ten, and every merge must move the logits by CHANGED, a thousand times
 """
 
 import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import peft
@@ -16,9 +20,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from adamergex import merge
+from adamergex.cli import main
 from adamergex.models import BUILTIN, backbone
-from adamergex.score import accuracy, predictions
-from adamergex.tasks import emoji
+from adamergex.score import measured
+from adamergex.tasks import Questions, emoji, find_task
 from adamergex.train import train_adapter, vocabulary_of
 from tests.support.backbones import QUIET_TRAINING, assert_untouched, state
 from tests.support.folders import ROLES, config_of, stored_tensors
@@ -268,7 +273,9 @@ def test_peft_itself_makes_the_same_merge(base, tmp_path):
 
 def test_training_lowers_the_loss_and_its_adapter_is_scored(base, tmp_path):
     before = state(base)
-    rows = emoji.examples("en", "train")[:30]
+    config = find_task("emoji", Path()).in_language("en")
+    asked = Questions(config, emoji.rows("en", "train")[:30])
+    rows = asked.examples()
     record = train_adapter(
         base,
         rows,
@@ -286,13 +293,50 @@ def test_training_lowers_the_loss_and_its_adapter_is_scored(base, tmp_path):
     assert record["steps"] == 9
     first, last = np.mean(record["losses"][:3]), np.mean(record["losses"][-3:])
     assert last < 0.8 * first
-    asked = emoji.items("en", "train")[:30]
     with base.adapted(tmp_path / "adapter") as model:
-        answers = predictions(base, model, asked)
-    untrained = predictions(base, base.model, asked)
-    ours, theirs = (
-        accuracy([a == item.gold for a, item in zip(found, asked, strict=True)])
-        for found in (answers, untrained)
-    )
+        ours = measured(base, model, asked)["score"]
+    theirs = measured(base, base.model, asked)["score"]
     assert ours > theirs
     assert_untouched(base, before)
+
+
+SIB200 = (
+    ("science/technology", "The telescope found a new planet last year."),
+    ("sports", "The striker scored twice before the break."),
+    ("travel", "Most visitors take the night train to the coast."),
+    ("health", "Wash your hands before you touch the wound."),
+)
+
+
+def test_lm_eval_with_our_files_gives_our_scores(base, tmp_path):
+    """Its own command and its own model class, on a task and rows that `tasks` wrote."""
+    data = tmp_path / "test.tsv"
+    lines = [f"{i}\t{label}\t{text}" for i, (label, text) in enumerate(SIB200)]
+    data.write_text("\n".join(["index_id\tcategory\ttext", *lines]) + "\n", encoding="utf-8")
+    common = ["--language", "eng_Latn", "--data-files", f"test={data}"]
+    ours = tmp_path / "ours.json"
+    assert main(["tasks", "sib200", *common, "--output", str(tmp_path / "tasks")]) == 0
+    asked = ["--model", BUILTIN, "--task", "sib200", "--output", str(ours)]
+    assert main(["evaluate", *asked, *common]) == 0
+    found = json.loads(ours.read_text())
+    command = [
+        sys.executable,
+        "-m",
+        "lm_eval",
+        "run",
+        "--model",
+        "hf",
+        "--tasks",
+        "sib200_eng_Latn",
+    ]
+    command += ["--model_args", f"pretrained={base.model.name_or_path},dtype=float32"]
+    command += ["--include_path", str(tmp_path / "tasks"), "--log_samples"]
+    command += ["--output_path", str(tmp_path / "theirs")]
+    subprocess.run(command, check=True, capture_output=True, timeout=500)
+    (samples,) = (tmp_path / "theirs").rglob("samples_*.jsonl")
+    theirs = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
+    theirs.sort(key=lambda sample: sample["doc_id"])
+    assert [sample["acc"] for sample in theirs] == found["values"]
+    for sample, logs in zip(theirs, found["log_likelihoods"], strict=True):
+        wanted = [float(answer[0][0]) for answer in sample["resps"]]
+        np.testing.assert_allclose(logs, wanted, atol=1e-3)

@@ -60,7 +60,8 @@ def prefilled(model: Any, rows: list[list[int]]) -> tuple[Tensor, Any, Tensor]:
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     before: dict[str, Any] = {}
     if has_prefix(model):
-        tokens = model.active_peft_config.num_virtual_tokens
+        prefix: Any = model.active_peft_config
+        tokens = prefix.num_virtual_tokens
         mask = torch.cat([mask.new_ones(len(ids), tokens), mask], dim=1)
         positions = positions + tokens
         before = {"past_key_values": model.get_prompt(len(ids))}
