@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from adamergex import score
-from adamergex.errors import AdamergexError
+from adamergex.errors import AdamergexError, InputError
 from adamergex.methods import METHODS
 from adamergex.plan import planned
 from adamergex.recipe import demo_recipe
@@ -240,6 +240,26 @@ def test_without_labels_the_choice_is_by_what_the_answers_say(steps, tmp_path):
     write_record(tmp_path / "fa1", log_likelihoods=None)
     with pytest.raises(AdamergexError, match="free text"):
         FUNCTIONS["select"](config, inputs, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("family", "reference", "needed"),
+    [
+        ("decoder", "masked-lm", "causal-lm"),
+        ("decoder", "span-corruption", "causal-lm"),
+        ("encoder", "causal-lm", "masked-lm"),
+        ("encoder", "translation", "masked-lm"),
+        ("encoder", "cloze", "masked-lm"),
+        ("encoder-decoder", "causal-lm", "span-corruption"),
+    ],
+)
+def test_a_family_learns_the_language_in_its_own_way(
+    monkeypatch, tmp_path, family, reference, needed
+):
+    monkeypatch.setattr("adamergex.models.backbone_family", lambda name: family)
+    config = {"model": "m", "data": {"rows": "reference", "reference": reference}}
+    with pytest.raises(InputError, match=f"task: found {reference}; needed {needed}, for an"):
+        FUNCTIONS["train"](config, {}, tmp_path)
 
 
 def test_every_kind_of_a_plan_has_a_function():

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from adamergex.errors import AdamergexError
+from adamergex.errors import AdamergexError, InputError
 from adamergex.run.results import assembled
 from adamergex.run.store import read_record
 
@@ -70,10 +70,12 @@ def _training(config: Config, inputs: Inputs) -> tuple[Any, Any, dict[str, Any]]
     from adamergex.models import backbone, backbone_family
     from adamergex.tasks import examples
 
+    family = backbone_family(_model(config, inputs))
+    _check_reference(config["data"], family)
     labels = read_record(inputs["labels"])["predictions"] if "labels" in inputs else None
     rows = examples(config["data"], inputs, labels)
     classes = None
-    if backbone_family(_model(config, inputs)) == "encoder" and rows[0].label is not None:
+    if family == "encoder" and rows and rows[0].label is not None:
         classes = _classes(config["data"], inputs)
     options = {
         "training": config["training"],
@@ -84,6 +86,18 @@ def _training(config: Config, inputs: Inputs) -> tuple[Any, Any, dict[str, Any]]
         "beneath": inputs["beneath"] / "adapter" if "beneath" in inputs else None,
     }
     return backbone(_model(config, inputs), classes), rows, options
+
+
+def _check_reference(data: Config, family: str) -> None:
+    """Raises InputError for a reference task that this family of backbone does not learn."""
+    from adamergex.tasks import FAMILY_OF
+
+    reference = data.get("reference")
+    if reference is None or FAMILY_OF.get(reference) == family:
+        return
+    if reference in FAMILY_OF or family == "encoder":
+        fit = next(name for name, learns in FAMILY_OF.items() if learns == family)
+        raise InputError("reference", "task", found=reference, needed=f"{fit}, for an {family}")
 
 
 def _classes(data: Config, inputs: Inputs) -> int:

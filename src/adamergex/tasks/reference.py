@@ -16,6 +16,7 @@ from adamergex.tasks.examples import Example
 
 __all__ = [
     "COUNTERPARTS",
+    "FAMILY_OF",
     "FROM_TEXT",
     "LABELLED_BY_T",
     "REFERENCES",
@@ -116,6 +117,11 @@ FROM_TEXT: Mapping[str, Callable[[Sequence[str]], list[Example]]] = MappingProxy
     }
 )
 """Reference tasks that need text in the one language only."""
+
+FAMILY_OF: Mapping[str, str] = MappingProxyType(
+    {"causal-lm": "decoder", "masked-lm": "encoder", "span-corruption": "encoder-decoder"}
+)
+"""The one family of backbone that a way of language modelling is for."""
 
 LABELLED_BY_T = ("self-labelled", "projected-labels")
 """The target task on text that T labelled: on each language's own lines, or on the source side."""
