@@ -9,17 +9,11 @@ from typing import Any
 import click
 
 from adamergex import __version__
-from adamergex.cli import recipes, tasks
+from adamergex.cli import options, recipes, tasks
 
 __all__ = ["cli"]
 
 _folder = click.argument("adapters", metavar="DIR...", nargs=-1, required=True)
-_as_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object, nothing else."
-)
-_debug = click.option(
-    "--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors."
-)
 _pickle = click.option(
     "--allow-pickle", is_flag=True, help="Read adapter_model.bin, if you trust where it came from."
 )
@@ -93,10 +87,10 @@ def cli() -> None:
 @click.option(
     "--dry-run", is_flag=True, help="Check everything and say what would be made; write nothing."
 )
-@_as_json
+@options.as_json
 @_pickle
 @_base
-@_debug
+@options.debug
 def merge(
     output: Path, rank: str, overwrite: bool, dry_run: bool, as_json: bool, **choices: Any
 ) -> None:
@@ -119,10 +113,10 @@ def merge(
 
 @cli.command()
 @_folder
-@_as_json
+@options.as_json
 @_pickle
 @_base
-@_debug
+@options.debug
 def inspect(
     adapters: tuple[str, ...], as_json: bool, allow_pickle: bool, allow_different_base: bool
 ) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 
+from adamergex.cli import options
+
 __all__ = ["COMMANDS"]
 
-_debug = click.option(
-    "--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors."
-)
 _recipe = click.argument("recipe", type=click.Path(path_type=Path))
 _set = click.option(
     "--set",
@@ -39,7 +38,7 @@ _dry_run = click.option(
 @_output
 @_workers
 @_dry_run
-@_debug
+@options.debug
 def run(
     recipe: Path, changes: tuple[str, ...], output: Path | None, workers: int | None, dry_run: bool
 ) -> None:
@@ -65,7 +64,7 @@ def run(
 @_output
 @_workers
 @_dry_run
-@_debug
+@options.debug
 def demo(
     targets: str | None,
     changes: tuple[str, ...],
@@ -92,7 +91,7 @@ def demo(
 
 @click.command()
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@_debug
+@options.debug
 def report(folder: Path) -> None:
     """Write report.html and the tables (csv, Markdown, LaTeX) of a finished run anew."""
     from adamergex.report import write_report
@@ -104,7 +103,7 @@ def report(folder: Path) -> None:
 @click.command()
 @_recipe
 @_set
-@_debug
+@options.debug
 def preview(recipe: Path, changes: tuple[str, ...]) -> None:
     """Show one training example of each task as the model sees it, and count the tokens."""
     from adamergex.cli.preview import print_preview
@@ -115,7 +114,7 @@ def preview(recipe: Path, changes: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path), default="recipe.yaml")
-@_debug
+@options.debug
 def init(path: Path) -> None:
     """Write a recipe to start from, with every key explained, to PATH (recipe.yaml)."""
     from importlib.resources import files
@@ -130,7 +129,7 @@ def init(path: Path) -> None:
 
 
 @click.command()
-@_debug
+@options.debug
 def methods() -> None:
     """List the transfer methods that a recipe can compare."""
     from adamergex.methods import METHODS

@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 
+from adamergex.cli import options
+
 __all__ = ["COMMANDS"]
 
-_debug = click.option(
-    "--debug", is_flag=True, expose_value=False, help="Show tracebacks of errors."
-)
 _data_files = click.option(
     "--data-files",
     metavar="SPLIT=PATH",
@@ -41,7 +40,7 @@ _recipe = click.option(
 @_data_files
 @_max_samples
 @_recipe
-@_debug
+@options.debug
 def tasks(
     name: str | None,
     language: str | None,
@@ -83,8 +82,8 @@ def tasks(
     type=click.Path(path_type=Path),
     help="Write the score with every prediction as JSON.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
-@_debug
+@options.as_json
+@options.debug
 def evaluate(
     model: str,
     adapter: Path | None,
