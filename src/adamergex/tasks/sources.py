@@ -15,6 +15,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,18 @@ def taken(found: Sequence[Any], most: int | None, seed: int = 0) -> list[Any]:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    state = path.stat()
+    return _digest_of(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _digest_of(path: Path, changed: int, size: int) -> str:  # noqa: ARG001 - they are the key
+    """SHA-256 of a file; a plan asks for that of one file many times."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            found.update(part)
+    return found.hexdigest()
 
 
 def _hub_rows(source: Source) -> list[Row]:
