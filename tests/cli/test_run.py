@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -136,6 +137,32 @@ def test_the_adapter_to_deploy_loads_in_peft(everything, tiny_folder):
     base = AutoModelForCausalLM.from_pretrained(tiny_folder)
     model = PeftModel.from_pretrained(base, output / "adapters" / "emoji-tr")
     assert model.active_peft_config.peft_type == "LORA"
+
+
+def test_evaluate_gives_the_score_of_the_table(everything, tiny_folder, capsys):
+    """That of the adapter to deploy, on the same items."""
+    output, (results, _) = everything
+    (headline,) = (row for row in rows(results) if row["headline"])
+    adapter = output / "adapters" / "emoji-tr"
+    run(
+        "evaluate", "--model", tiny_folder, "--adapter", adapter, "--task", "emoji",
+        "--language", "tr", "--max-samples", "10", "--json",
+    )  # fmt: skip
+    found = json.loads(capsys.readouterr().out)
+    assert found["score"] == headline["runs"][0]["score"]
+    assert (found["n"], found["metric"], found["chance"]) == (10, "acc", 1 / 8)
+
+
+def test_a_task_is_written_for_lm_eval(tmp_path, capsys):
+    run("tasks", "emoji", "--language", "tr", "--max-samples", "7", "--output", tmp_path / "tasks")
+    path = Path(capsys.readouterr().out.strip())
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert (config["task"], config["dataset_path"]) == ("emoji_tr", "json")
+    places = config["dataset_kwargs"]["data_files"]
+    assert {split: len(Path(at).read_text().splitlines()) for split, at in places.items()} == {
+        "train": 7, "dev": 7, "test": 7,
+    }  # fmt: skip
+    assert config["test_split"] == "test"
 
 
 def test_a_second_run_does_nothing_anew(everything):

@@ -46,7 +46,7 @@ def find_vocabulary(config: Config, inputs: Inputs, out: Path) -> Record:  # noq
             items = questions(wanted, inputs).items
             rows += [Example(item.prompt, choice) for item in items for choice in item.choices]
     tokens = vocabulary_of(backbone(_model(config, inputs)), rows)
-    return {"size": len(tokens), "tokens": tokens}
+    return {"size": len(tokens), "ids": tokens}
 
 
 def train(config: Config, inputs: Inputs, out: Path) -> Record:
@@ -80,7 +80,7 @@ def _training(config: Config, inputs: Inputs) -> tuple[Any, Any, dict[str, Any]]
     options = {
         "training": config["training"],
         "seed": config["seed"],
-        "vocabulary": read_record(inputs["vocabulary"])["tokens"]
+        "vocabulary": read_record(inputs["vocabulary"])["ids"]
         if "vocabulary" in inputs
         else None,
         "beneath": inputs["beneath"] / "adapter" if "beneath" in inputs else None,

@@ -37,11 +37,11 @@ def publish(recipe: Recipe, last: Step, store: Store, output: Path) -> dict[str,
         output: The folder of the run.
     """
     found = json.loads((store.path(last) / "results.json").read_text(encoding="utf-8"))
-    as_run = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    written = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     results = {
         **found,
-        "recipe": as_run,
-        "recipe_text": yaml.safe_dump(as_run, sort_keys=False, allow_unicode=True),
+        "recipe": recipe.model_dump(mode="json", by_alias=True),
+        "recipe_text": yaml.safe_dump(written, sort_keys=False, allow_unicode=True),
         "languages": {code: language_name(code) for code in (recipe.source, *recipe.targets)},
         "environment": environment(),
         "costs": [_cost(step, store.record(step)) for step in in_order([last])],
