@@ -80,9 +80,7 @@ def _training(config: Config, inputs: Inputs) -> tuple[Any, Any, dict[str, Any]]
     options = {
         "training": config["training"],
         "seed": config["seed"],
-        "vocabulary": read_record(inputs["vocabulary"])["ids"]
-        if "vocabulary" in inputs
-        else None,
+        "vocabulary": read_record(inputs["vocabulary"])["ids"] if "vocabulary" in inputs else None,
         "beneath": inputs["beneath"] / "adapter" if "beneath" in inputs else None,
     }
     return backbone(_model(config, inputs), classes), rows, options
