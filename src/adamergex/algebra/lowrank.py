@@ -47,7 +47,7 @@ class LowRank:
 
     def times(self, factor: float) -> LowRank:
         """The product times `factor`, at the same rank."""
-        return LowRank(wide(self.b) * factor, self.a)
+        return self if factor == 1.0 else LowRank(wide(self.b) * factor, self.a)
 
     def padded(self, rank: int) -> LowRank:
         """The same product at a larger nominal rank, filled up with zeros."""
@@ -55,6 +55,8 @@ class LowRank:
         extra = rank - self.rank
         if extra < 0:
             raise InputError("rank to pad to", found=rank, needed=f"{self.rank} or more")
+        if extra == 0:
+            return self
         m, n = self.shape
         right = xp.zeros((m, extra), dtype=self.b.dtype, device=device_of(self.b))
         below = xp.zeros((extra, n), dtype=self.a.dtype, device=device_of(self.a))

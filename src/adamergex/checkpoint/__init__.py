@@ -19,7 +19,7 @@ from adamergex.checkpoint.manifest import (
 )
 from adamergex.checkpoint.names import layer_of, model_module
 from adamergex.checkpoint.reader import WEIGHTS_FILE, Checkpoint, TensorInfo, open_checkpoint
-from adamergex.checkpoint.writer import check_output, staged, write_json, write_tensors
+from adamergex.checkpoint.writer import check_output, staged, stored, write_json, write_tensors
 
 __all__ = [
     "CARD_FILE",
@@ -45,6 +45,7 @@ __all__ = [
     "servable",
     "serving_rank",
     "staged",
+    "stored",
     "versions",
     "widest",
     "write_json",

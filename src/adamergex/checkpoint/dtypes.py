@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import ml_dtypes
 import numpy as np
 
-__all__ = ["SAFETENSORS", "Dtype", "NDArray", "as_dtype", "numpy_dtype", "widest"]
+__all__ = ["SAFETENSORS", "Dtype", "NDArray", "all_finite", "as_dtype", "numpy_dtype", "widest"]
 
 Dtype: TypeAlias = Literal["float64", "float32", "float16", "bfloat16"]
 
@@ -29,6 +29,16 @@ def as_dtype(name: str) -> Dtype | None:
 def numpy_dtype(dtype: Dtype) -> np.dtype[Any]:
     """NumPy's dtype object; ml_dtypes adds bfloat16."""
     return np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+
+
+def all_finite(x: NDArray) -> bool:
+    """Whether no element is NaN or infinite."""
+    if x.size and x.dtype == numpy_dtype("bfloat16"):
+        # The bits of +inf, and of NaN after it, are the largest as signed integers, those of -inf
+        # as unsigned ones: comparing them takes a fifth of the time of ml_dtypes' isfinite.
+        bits: Any = x
+        return bool(bits.view(np.int16).max() < 0x7F80 and bits.view(np.uint16).max() < 0xFF80)
+    return bool(np.all(np.isfinite(x)))
 
 
 def widest(dtypes: Iterable[Dtype]) -> Dtype:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from adamergex.checkpoint.config import (
@@ -19,7 +21,14 @@ from adamergex.checkpoint.config import (
     PrefixConfig,
     read_config,
 )
-from adamergex.checkpoint.dtypes import SAFETENSORS, Dtype, NDArray, as_dtype
+from adamergex.checkpoint.dtypes import (
+    SAFETENSORS,
+    Dtype,
+    NDArray,
+    all_finite,
+    as_dtype,
+    numpy_dtype,
+)
 from adamergex.checkpoint.hub import resolved
 from adamergex.checkpoint.names import Layout, laid_out, model_module
 from adamergex.checkpoint.pickled import read_pickle
@@ -37,6 +46,11 @@ class TensorInfo:
 
     shape: tuple[int, ...]
     dtype: Dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Its size, in bytes."""
+        return math.prod(self.shape) * numpy_dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -61,11 +75,16 @@ class Checkpoint:
     _get: Callable[[str], NDArray] = field(repr=False)
 
     def read(self, tensor: str) -> NDArray:
-        """One tensor, in its stored dtype. Raises InputError where the file is broken there."""
-        try:
-            return self._get(tensor)
-        except SafetensorError as error:
-            raise InputError(self.weights, tensor, found=str(error), needed="a tensor") from None
+        """One tensor, in its stored dtype.
+
+        Raises:
+            InputError: It holds NaN or infinity, or the file was cut short since it was opened.
+        """
+        value = self._get(tensor)
+        if not all_finite(value):
+            needed = "finite values"
+            raise InputError(self.weights, tensor, found="NaN or infinity", needed=needed)
+        return value
 
     def part(self, module: str, part: str) -> NDArray:
         """One part of one module's adapter; see Layout for the parts."""
@@ -125,12 +144,31 @@ def _opened(weights: Path) -> tuple[Callable[[str], NDArray], dict[str, TensorIn
     except (SafetensorError, OSError) as error:
         raise InputError(weights, found=str(error), needed="a whole safetensors file") from None
     tensors: dict[str, TensorInfo] = {}
-    names: list[str] = file.keys()
+    offsets: dict[str, int] = {}
+    end = _data_start(weights)
+    names: list[str] = file.offset_keys()  # safetensors refuses overlaps and gaps
     for name in names:
         stored = file.get_slice(name)
         code: str = stored.get_dtype()
-        tensors[name] = _info(weights, name, SAFETENSORS.get(code, code), stored.get_shape())
-    return file.get_tensor, tensors
+        info = _info(weights, name, SAFETENSORS.get(code, code), stored.get_shape())
+        tensors[name], offsets[name] = info, end
+        end += info.nbytes
+    return lambda name: _read(weights, name, tensors[name], offsets[name]), tensors
+
+
+def _data_start(weights: Path) -> int:
+    """Where the tensors begin: after the header and the 8 bytes that say how long it is."""
+    with weights.open("rb") as file:
+        return 8 + int.from_bytes(file.read(8), "little")
+
+
+def _read(weights: Path, name: str, info: TensorInfo, offset: int) -> NDArray:
+    """One tensor, copied: pages of a mapped file would count as this process's memory."""
+    stored: Any = np.fromfile(weights, np.uint8, info.nbytes, offset=offset)
+    if stored.size != info.nbytes:
+        needed = "the file as it was when it was opened"
+        raise InputError(weights, name, found=f"{stored.size} of its bytes", needed=needed)
+    return stored.view(numpy_dtype(info.dtype)).reshape(info.shape)
 
 
 def _info(file: Path, name: str, dtype: str, shape: Any) -> TensorInfo:

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from adamergex.checkpoint.config import CONFIG_FILE
-from adamergex.checkpoint.dtypes import SAFETENSORS, Dtype, NDArray, numpy_dtype
+from adamergex.checkpoint.dtypes import SAFETENSORS, Dtype, NDArray, all_finite, numpy_dtype
 from adamergex.checkpoint.names import checked_name
 from adamergex.checkpoint.reader import TensorInfo
 from adamergex.errors import InputError
 
-__all__ = ["check_output", "staged", "write_json", "write_tensors"]
+__all__ = ["check_output", "staged", "stored", "write_json", "write_tensors"]
 
 _CODES: Mapping[Dtype, str] = {dtype: code for code, dtype in SAFETENSORS.items()}
 
@@ -101,7 +101,7 @@ def write_tensors(
     end = 0
     for name in _in_order(tensors):
         info, start = tensors[name], end
-        end += int(np.prod(info.shape)) * numpy_dtype(info.dtype).itemsize
+        end += info.nbytes
         places[name] = start
         header[name] = {
             "dtype": _CODES[info.dtype],
@@ -116,7 +116,8 @@ def write_tensors(
         base = file.tell()
         for name, value in values:
             file.seek(base + places.pop(name))
-            file.write(_stored(name, value, tensors[name]))
+            content: Any = stored(name, value, tensors[name])
+            file.write(content.reshape(-1).view(np.uint8).data)
         if places:
             raise AssertionError(f"no value for {sorted(places)}")
         file.truncate(base + end)
@@ -128,15 +129,19 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _stored(name: str, value: NDArray, info: TensorInfo) -> memoryview:
-    """The bytes of `value` in the stored dtype, not copied where it has that dtype already."""
+def stored(name: str, value: NDArray, info: TensorInfo) -> NDArray:
+    """`value` in the dtype that it is to be stored in, not copied where it has that dtype already.
+
+    Raises:
+        InputError: It is not finite there.
+    """
     if value.shape != info.shape:
         raise AssertionError(f"{name}: {value.shape} was promised as {info.shape}")
     with np.errstate(over="ignore"):
-        stored: Any = np.ascontiguousarray(value, dtype=numpy_dtype(info.dtype))
-    if not np.isfinite(stored).all():
+        made: Any = np.asarray(value, numpy_dtype(info.dtype), order="C")
+    if not all_finite(made):
         largest = float(np.abs(value).max())
         raise InputError(
             name, found=f"a magnitude of {largest:.3g}", needed=f"one that {info.dtype} can hold"
         )
-    return memoryview(stored.reshape(-1).view(np.uint8).data)
+    return made

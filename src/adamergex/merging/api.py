@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,6 @@ from adamergex.checkpoint import (
     Dtype,
     NDArray,
     TensorInfo,
-    numpy_dtype,
     open_checkpoint,
     servable,
 )
@@ -87,7 +85,7 @@ class Merged:
             "exact": self.options.rank == "exact",
             "dtype": self.outline.dtype,
             "modules": len(self.outline.units),
-            "bytes": sum(_size(info) for info in self.tensor_infos.values()),
+            "bytes": sum(info.nbytes for info in self.tensor_infos.values()),
             "kept_from_task": list(self.three.task.layout.whole),
             "ignored_in_references": sorted(ignored),
         }
@@ -151,7 +149,3 @@ def merge(
         for source in (task, reference_target, reference_source)
     )
     return Merged(checked(Three(*opened), allow_different_base=allow_different_base), options)
-
-
-def _size(info: TensorInfo) -> int:
-    return math.prod(info.shape) * numpy_dtype(info.dtype).itemsize

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adamergex.algebra import LowRank, concatenated
+from adamergex.algebra import LowRank, concatenated, wide
 from adamergex.checkpoint import (
     Checkpoint,
     LoraConfig,
@@ -22,7 +22,7 @@ from adamergex.merging.lora import portable, update
 from adamergex.merging.saving import Outcome, save_adapter
 from adamergex.merging.simple import prefix_matrices
 from adamergex.merging.three import check_pair
-from adamergex.merging.units import Computed, Outline, Unit, finite_part, kept, stored_dtype
+from adamergex.merging.units import Computed, Outline, Unit, kept, stored_dtype, wide_part
 
 __all__ = ["arimerge", "layer_swap", "weighted"]
 
@@ -114,7 +114,8 @@ def arimerge(
 
     def product(module: str) -> LowRank:
         t, rt, rs = (update(x, module) for x in roles.values())
-        return LowRank(t.b + c * (rt.b - rs.b), t.a + c * (rt.a + rs.a))
+        b, a = ([wide(x) for x in xs] for xs in ((t.b, rt.b, rs.b), (t.a, rt.a, rs.a)))
+        return LowRank(b[0] + c * (b[1] - b[2]), a[0] + c * (a[1] + a[2]))
 
     formula = "A = A_T + t (A_Rt + A_Rs), B = B_T + t (B_Rt - B_Rs)"
     rule = _Rule("arimerge", formula, c, ranks.pop(), product, lambda _, parts: parts[0])
@@ -233,7 +234,7 @@ def _other_outline(rule: _Rule, roles: Mapping[str, Checkpoint]) -> Outline:
 
     def unit(module: str, part: str, name: str) -> Unit:
         def compute() -> Computed:
-            found = [finite_part(x, module, part) for x in roles.values()]
+            found = [wide_part(x, module, part) for x in roles.values()]
             return Computed({name: rule.tensor(module, found)})
 
         return Unit(module, {name: TensorInfo(task.shape(module, part), dtype)}, compute)

@@ -18,7 +18,6 @@ from adamergex.merging.lora import update
 from adamergex.merging.options import MergeOptions
 from adamergex.merging.simple import prefix_matrices
 from adamergex.merging.three import Three, check_pair
-from adamergex.merging.units import finite
 
 __all__ = ["Gram", "compared", "described", "gram"]
 
@@ -151,7 +150,7 @@ def _update(checkpoint: Checkpoint, module: str) -> Update:
         product = update(checkpoint, module)
         return LowRank(product.b.astype(np.float64), product.a.astype(np.float64))
     (name,) = checkpoint.layout.modules[module].values()
-    value = finite(checkpoint, name).astype(np.float64)
+    value = checkpoint.read(name).astype(np.float64)
     return value - 1.0 if checkpoint.config.peft_type == "IA3" else value
 
 

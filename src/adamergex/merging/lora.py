@@ -12,7 +12,7 @@ from adamergex.checkpoint import Checkpoint, Dtype, NDArray, TensorInfo
 from adamergex.errors import InputError
 from adamergex.merging.options import MergeOptions
 from adamergex.merging.three import Three
-from adamergex.merging.units import Computed, Outline, Unit, finite_part, stored_dtype
+from adamergex.merging.units import Computed, Outline, Unit, stored_dtype, wide_part
 
 __all__ = ["outline", "portable", "update"]
 
@@ -74,9 +74,11 @@ def portable(
 def update(checkpoint: Checkpoint, module: str) -> LowRank:
     """One module's weight update as factors: b (out, r) with the scaling in it, a (r, in).
 
+    What is not scaled is in its stored dtype.
+
     Kernels of convolutions are flattened, (r, in, k, k) to (r, in k k): the product is the same.
     """
-    b, a = finite_part(checkpoint, module, "b"), finite_part(checkpoint, module, "a")
+    b, a = checkpoint.part(module, "b"), checkpoint.part(module, "a")
     flat = LowRank(b.reshape(b.shape[0], -1), a.reshape(a.shape[0], -1))
     return flat.times(checkpoint.scaling(module))
 
@@ -123,13 +125,13 @@ class _Merger:
         guarded = 0
         parts = self.three.task.layout.modules[module]
         if "magnitude" in parts:
-            m, m_rt, m_rs = (finite_part(c, module, "magnitude") for c in self.three)
+            m, m_rt, m_rs = (wide_part(c, module, "magnitude") for c in self.three)
             rule = Multiplicative()
             ratio = rule.difference(m_rt, m_rs)
             values["magnitude"] = rule.applied(rule.scaled(ratio, self.options.scale), m)
             guarded = ratio.guarded
         if "bias" in parts:
-            scaled = [finite_part(c, module, "bias") * c.scaling(module) for c in self.three]
+            scaled = [wide_part(c, module, "bias") * c.scaling(module) for c in self.three]
             values["bias"] = self._transferred(Additive(), *scaled)
         return Computed(values, guarded=guarded)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,17 @@ from adamergex.checkpoint import (
     card,
     check_output,
     staged,
+    stored,
     versions,
     write_json,
     write_tensors,
 )
-from adamergex.merging.units import Unit
+from adamergex.merging.units import Computed, Unit
 
 __all__ = ["Outcome", "save_adapter"]
+
+_MOST_THREADS = 8
+"""More would not write faster, and each holds a module."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def save_adapter(
 
     Args:
         output: The folder to make.
-        units: What to compute, one at a time.
+        units: What to compute.
         config: adapter_config.json.
         summary: What merge_manifest.json says beside the outcome, the inputs and the versions.
         inputs: Role -> the checkpoint that the units read.
@@ -81,20 +88,52 @@ def save_adapter(
     check_output(output, overwrite=overwrite, inputs=[c.folder for c in inputs.values()])
     tally = _Tally()
     infos = {name: info for unit in units for name, info in unit.tensors.items()}
+    threads = min(_MOST_THREADS, os.cpu_count() or 1)
     with staged(output) as folder:
-        values = (pair for unit in units for pair in tally.counted(unit))
-        write_tensors(folder / WEIGHTS_FILE, infos, values)
+        with _one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+            provenance = pool.map(_provenance, inputs.values())
+            finished = _computed(pool, units, ahead=2 * threads)
+            values = (pair for unit, made in finished for pair in tally.counted(unit, made))
+            write_tensors(folder / WEIGHTS_FILE, infos, values)
         manifest = {
             "schema": 1,
             **summary,
             **tally.outcome.facts,
-            "inputs": {role: _provenance(c) for role, c in inputs.items()},
+            "inputs": dict(zip(inputs, provenance, strict=True)),
             "versions": versions(),
         }
         write_json(folder / CONFIG_FILE, config)
         write_json(folder / MANIFEST_FILE, manifest)
         (folder / CARD_FILE).write_text(card(manifest, config), encoding="utf-8")
     return tally.outcome
+
+
+def _computed(
+    pool: ThreadPoolExecutor, units: Sequence[Unit], ahead: int
+) -> Iterator[tuple[Unit, Computed]]:
+    """Units with their tensors as they are to be stored, in order; at most `ahead` wait."""
+
+    def computed(unit: Unit) -> Computed:
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows `stored` refuses
+            made = unit.compute()
+        values = {name: stored(name, x, unit.tensors[name]) for name, x in made.values.items()}
+        return replace(made, values=values)
+
+    begun: deque[tuple[Unit, Future[Computed]]] = deque()
+    for unit in units:
+        begun.append((unit, pool.submit(computed, unit)))
+        if len(begun) > ahead:
+            first, future = begun.popleft()
+            yield first, future.result()
+    for unit, future in begun:
+        yield unit, future.result()
+
+
+def _one_blas_thread() -> Any:
+    """On tall, thin factors more threads gain little; on busy processors they wait in vain."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="blas")
 
 
 class _Tally:
@@ -106,9 +145,7 @@ class _Tally:
         self._worst: tuple[float, str | None] = (0.0, None)
         self._guarded = 0
 
-    def counted(self, unit: Unit) -> Iterator[tuple[str, NDArray]]:
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused below
-            made = unit.compute()
+    def counted(self, unit: Unit, made: Computed) -> Iterator[tuple[str, NDArray]]:
         self._lost.append(made.lost)
         self._norm.append(made.norm)
         self._worst = max(self._worst, (made.error, unit.name), key=lambda pair: pair[0])

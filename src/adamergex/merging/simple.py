@@ -10,7 +10,7 @@ from adamergex.algebra import STRUCTURES, Multiplicative, transferred
 from adamergex.checkpoint import NDArray, PrefixConfig, TensorInfo
 from adamergex.merging.options import MergeOptions
 from adamergex.merging.three import Three
-from adamergex.merging.units import Computed, Outline, Unit, finite_part, stored_dtype
+from adamergex.merging.units import Computed, Outline, Unit, stored_dtype, wide_part
 
 __all__ = ["ia3_outline", "prefix_matrices", "prefix_outline"]
 
@@ -61,7 +61,7 @@ def _outline(
 
     def unit(module: str, part: str, name: str) -> Unit:
         def compute() -> Computed:
-            value, guarded = merged(*(finite_part(c, module, part) for c in three))
+            value, guarded = merged(*(wide_part(c, module, part) for c in three))
             return Computed({name: value}, guarded=guarded)
 
         return Unit(module, {name: TensorInfo(three.task.shape(module, part), dtype)}, compute)

@@ -15,10 +15,9 @@ __all__ = [
     "Outline",
     "Unit",
     "additive",
-    "finite",
-    "finite_part",
     "kept",
     "stored_dtype",
+    "wide_part",
 ]
 
 
@@ -27,7 +26,7 @@ class Computed:
     """The tensors of one unit, and what it cost to make them.
 
     Attributes:
-        values: Tensor name -> array, in float32 or better.
+        values: Tensor name -> array: as stored where it is copied, else in float32 or better.
         lost: Frobenius norm of what a truncation cut off.
         norm: Frobenius norm of the whole, where there was a truncation.
         guarded: Elements whose ratio was left at 1, see algebra.ia3.
@@ -78,14 +77,9 @@ class Outline:
     rank: int | None = None
 
 
-def finite(checkpoint: Checkpoint, tensor: str) -> NDArray:
-    """One tensor in float32 or better. Raises InputError where it holds NaN or infinity."""
-    return wide(checkpoint.read(tensor), f"{checkpoint.weights}: {tensor}")
-
-
-def finite_part(checkpoint: Checkpoint, module: str, part: str) -> NDArray:
-    """One part of one module's adapter, as `finite` reads it."""
-    return finite(checkpoint, checkpoint.layout.modules[module][part])
+def wide_part(checkpoint: Checkpoint, module: str, part: str) -> NDArray:
+    """One part of one module's adapter, in float32 or better."""
+    return wide(checkpoint.part(module, part))
 
 
 def stored_dtype(checkpoints: Iterable[Checkpoint]) -> Dtype:
@@ -106,7 +100,7 @@ def additive(three: Three, dtype: Dtype | Literal["auto"], scale: float) -> list
 
     def unit(name: str) -> Unit:
         def compute() -> Computed:
-            t, rt, rs = (finite(c, name) for c in three)
+            t, rt, rs = (c.read(name) for c in three)
             value = transferred(
                 Additive(), task=t, reference_target=rt, reference_source=rs, scale=scale
             )
@@ -123,7 +117,6 @@ def kept(task: Checkpoint) -> list[Unit]:
     """Units of the weights that the task adapter saved whole: copied as they are."""
 
     def unit(name: str) -> Unit:
-        # Widened, and so checked, on the way: half precision comes back from float32 as it was.
-        return Unit(name, {name: task.tensors[name]}, lambda: Computed({name: finite(task, name)}))
+        return Unit(name, {name: task.tensors[name]}, lambda: Computed({name: task.read(name)}))
 
     return [unit(name) for name in task.layout.whole]

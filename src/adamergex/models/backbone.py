@@ -14,6 +14,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor
 
+from adamergex.algebra import wide
 from adamergex.checkpoint import Checkpoint, LoraConfig, model_module, open_checkpoint
 from adamergex.errors import InputError
 from adamergex.merging import update
@@ -162,7 +163,7 @@ def _weight_changes(model: Any, checkpoint: Checkpoint) -> list[tuple[Tensor, Te
         if not isinstance(module, torch.nn.Linear) or module is model.get_output_embeddings():
             return None
         product = update(checkpoint, name)
-        b, a = (torch.from_numpy(x).to(module.weight) for x in (product.b, product.a))
+        b, a = (torch.from_numpy(wide(x)).to(module.weight) for x in (product.b, product.a))
         changes.append((module.weight, b @ a))
     return changes
 
