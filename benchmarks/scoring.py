@@ -1,0 +1,193 @@
+"""Scoring Gemma-3-270M beside lm-evaluation-harness's HFLM: choices, a scale sweep, free text.
+
+Needs ../shared/data. Each part first asserts that both sides answer the same.
+
+    python benchmarks/scoring.py [--runs 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import table, timed
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+import adamergex
+from adamergex.methods import Catalog
+from adamergex.models import backbone, prepared
+from adamergex.recipe import load_recipe
+from adamergex.score import generations, likelihoods
+from adamergex.tasks import Questions, questions
+from adamergex.train import train_adapter
+
+MODEL = "builtin:gemma-3-270m"
+GRID = tuple(i / 8 for i in range(9))
+BATCH = 16
+"""Rows at once for HFLM: with SIB-200's prompts, as many tokens as our batches hold."""
+
+
+def asked(recipe: str, language: str, split: str, most: int | None = None) -> Questions:
+    catalog = Catalog.of(load_recipe(Path(__file__).parents[1] / "recipes" / f"{recipe}.yaml"))
+    data = catalog.rows(catalog.task(recipe), language, split)
+    found = questions(data.config, data.files)
+    return found if most is None else Questions(found._task.config.to_dict(), found.rows[:most])
+
+
+def harness(adapter: Path | None = None, **options: Any) -> Any:
+    path = str(prepared())
+    peft = {} if adapter is None else {"peft": str(adapter)}
+    return HFLM(pretrained=path, dtype="float32", device="cpu", batch_size=BATCH, **peft, **options)  # type: ignore[no-untyped-call]
+
+
+def peer_likelihoods(model: Any, items: Any) -> list[list[tuple[float, bool]]]:
+    requests = [
+        Instance("loglikelihood", {}, (item.prompt, choice), i)
+        for i, item in enumerate(items)
+        for choice in item.choices
+    ]
+    answers = iter(model.loglikelihood(requests, disable_tqdm=True))
+    return [[next(answers) for _ in item.choices] for item in items]
+
+
+def check_same(mine: Any, theirs: Any) -> float:
+    """The largest difference of log-likelihoods; the predictions must be the same."""
+    best = [[max(range(len(row)), key=row.__getitem__) for row in rows] for rows in (mine, theirs)]
+    assert best[0] == best[1], "other predictions"
+    pairs = (
+        (x[0], y[0]) for a, b in zip(mine, theirs, strict=True) for x, y in zip(a, b, strict=True)
+    )
+    worst = max(abs(x - y) for x, y in pairs)
+    assert worst < 1e-3, worst
+    return worst
+
+
+def choices(runs: int) -> None:
+    items = asked("sib200", "eng_Latn", "test").items
+    base, peer = backbone(MODEL), harness()
+    worst = check_same(likelihoods(base, base.model, items), peer_likelihoods(peer, items))
+    found = timed(
+        {
+            "ours": lambda: likelihoods(base, base.model, items),
+            "HFLM": lambda: peer_likelihoods(peer, items),
+        },
+        runs,
+    )
+    print(f"### Choices: SIB-200, English, {len(items)} items of {len(items[0].choices)}\n")
+    table(("", "seconds"), list(found.items()))
+    print(
+        f"{found['HFLM'] / found['ours']:.1f} times as fast. Log-likelihoods differ by {worst:.1e} ",
+        end="",
+    )
+    print("at most; every prediction is the same.\n")
+
+
+def made_adapters(folder: Path) -> list[Path]:
+    """T, Rt and Rs, hardly trained: what a sweep costs does not depend on it."""
+    rows = asked("sib200", "eng_Latn", "dev").examples()[:8]
+    for seed, name in enumerate(("t", "rt", "rs")):
+        train_adapter(
+            backbone(MODEL), rows, folder / name, seed=seed,
+            adapter={"type": "lora", "r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
+            training={"learning_rate": 2e-4, "max_steps": 1, "per_device_train_batch_size": 8},
+        )  # fmt: skip
+    return [folder / name for name in ("t", "rt", "rs")]
+
+
+def sweep(folder: Path, inputs: list[Path]) -> None:
+    items = asked("sib200", "swh_Latn", "dev").items
+    base = backbone(MODEL)
+
+    def merged(t: float) -> Path:
+        task, target, source = inputs
+        made = adamergex.merge(task=task, reference_target=target, reference_source=source, scale=t)
+        made.save(folder / f"t{t}", overwrite=True)
+        return folder / f"t{t}"
+
+    def mine() -> list[Any]:
+        answers = []
+        for t in GRID:
+            with base.adapted(merged(t)) as model:
+                answers.append(likelihoods(base, model, items))
+        return answers
+
+    def theirs() -> list[Any]:
+        return [peer_likelihoods(harness(folder / f"t{t}"), items) for t in GRID]
+
+    kept: dict[str, list[Any]] = {}
+    found = timed(
+        {
+            "ours, with the merging": lambda: kept.update(ours=mine()),
+            "HFLM, of the nine merged adapters": lambda: kept.update(hflm=theirs()),
+        },
+        1,
+    )
+    pairs = zip(kept["ours"], kept["hflm"], strict=True)
+    worst = max(check_same(a, b) for a, b in pairs)
+    print(f"### A scale sweep: {len(GRID)} values, SIB-200 dev, Swahili, {len(items)} items\n")
+    table(("", "seconds"), list(found.items()))
+    ours, peer = found.values()
+    print(f"{peer / ours:.1f} times as fast; log-likelihoods differ by {worst:.1e} at most.\n")
+
+
+def free_text(adapter: Path, runs: int) -> None:
+    items = asked("xquad", "en", "test").items[:32]
+    base, peer = backbone(MODEL), harness(adapter, max_length=4096)
+    requests = [
+        Instance(
+            "generate_until", {},
+            (x.prompt, {"until": list(x.until), "max_gen_toks": x.max_gen_toks, "do_sample": False}),
+            0,
+        )
+        for x in items
+    ]  # fmt: skip
+    kept: dict[str, list[str]] = {}
+
+    def mine() -> None:
+        with base.adapted(adapter) as model:
+            kept["ours"] = generations(base, model, items)
+
+    found = timed(
+        {
+            "ours": mine,
+            "HFLM": lambda: kept.update(hflm=peer.generate_until(requests, disable_tqdm=True)),
+        },
+        runs,
+    )
+    same = sum(a == b for a, b in zip(kept["ours"], kept["hflm"], strict=True))
+    print(f"### Free text: XQuAD, English, {len(items)} items, an adapter on the model\n")
+    table(("", "seconds"), list(found.items()))
+    print(
+        f"{found['HFLM'] / found['ours']:.2f} times as fast; {same} of {len(items)} texts are ",
+        end="",
+    )
+    print("the same, to the letter.\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", choices=("choices", "sweep", "free-text"))
+    options = parser.parse_args()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    print(f"## Scoring Gemma-3-270M, float32, {torch.get_num_threads()} threads\n")
+    with tempfile.TemporaryDirectory() as scratch:
+        if options.only in (None, "choices"):
+            choices(options.runs)
+        if options.only != "choices":
+            inputs = made_adapters(Path(scratch))
+            if options.only in (None, "sweep"):
+                sweep(Path(scratch), inputs)
+            if options.only in (None, "free-text"):
+                free_text(inputs[0], options.runs)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
