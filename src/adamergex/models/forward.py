@@ -8,6 +8,8 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
+from adamergex.models.attention import rowwise
+
 __all__ = ["continued", "has_prefix", "last_hidden", "packed", "padded", "prefilled"]
 
 
@@ -28,7 +30,12 @@ def last_hidden(
         mask: For rows that are padded, as they must be with a prefix: each has a cache of its own.
     """
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    inputs: dict[str, Any] = {"position_ids": positions}
+    if positions is not None:
+        with rowwise(base, positions) as hints:
+            return base.get_decoder()(
+                input_ids=ids, position_ids=positions, use_cache=False, **hints
+            ).last_hidden_state
+    inputs: dict[str, Any] = {}
     if has_prefix(model):
         assert mask is not None
         prefix: Any = model.active_peft_config

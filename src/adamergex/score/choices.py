@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from adamergex.tasks import Example, Item
 __all__ = ["likelihoods"]
 
 _BATCH_TOKENS = 1024
+
+_BATCH_LOGITS = 64
+"""Rows of logits at once: 64 MiB in float32 for a vocabulary of 262,144."""
 
 Answer = tuple[float, bool]
 """The log-likelihood of a choice, and whether greedy decoding would write it."""
@@ -61,18 +65,23 @@ def _decoded(backbone: Backbone, model: Any, tokens: list[list[Tokens]]) -> list
         prompts = sorted(((i, row[0].ids[: shared[i]]) for i, row in group.items()), key=_length)
         # Between a prefix and a short prompt there would be padding, which sliding windows count.
         for batch in _batches(prompts, alike=has_prefix(model)):
-            last, cache, mask = prefilled(model, [ids for _, ids in batch])
+            states, cache, mask = prefilled(model, [ids for _, ids in batch])
             tails = [[t.ids[shared[i] :] for t in group[i]] for i, _ in batch]
-            states = last.repeat_interleave(each, dim=0)[:, None]
-            if any(len(tail) > 1 for row in tails for tail in row):
+            longest = max(len(tail) for row in tails for tail in row) - 1
+            if longest:
                 inner = [[tail[:-1] or [0] for tail in row] for row in tails]
-                states = torch.cat([states, continued(model, cache, mask, inner)], dim=1)
-            rows = states.split(each)
-            for (i, _), choices, row in zip(batch, tails, rows, strict=True):
-                found[i] = [
-                    _answer(state[t.prompt_length - shared[i] : len(tail)] @ head.T, t.answer)
-                    for t, tail, state in zip(group[i], choices, row, strict=True)
-                ]
+                after = continued(model, cache, mask, inner)
+                states = torch.cat([states, after.flatten(0, 1)])
+            answers = [t for i, _ in batch for t in group[i]]
+            places = [
+                # All choices of a prompt begin where it ends: at one and the same state.
+                len(batch) + choice * longest + k - 1 if k else choice // each
+                for choice, (tail, t) in enumerate(zip(chain(*tails), answers, strict=True))
+                for k in range(len(tail) - len(t.answer), len(tail))
+            ]
+            flat = _answers(states, head, places, [t.answer for t in answers])
+            for k, (i, _) in enumerate(batch):
+                found[i] = flat[k * each : (k + 1) * each]
     return [found[i] for i in range(len(tokens))]
 
 
@@ -85,6 +94,32 @@ def _shared(row: list[Tokens]) -> int:
 
 def _length(row: tuple[Any, list[int]]) -> int:
     return len(row[1])
+
+
+def _answers(
+    states: Tensor, head: Tensor, places: list[int], answers: list[list[int]]
+) -> list[Answer]:
+    """Each answer's, from the state before each of its tokens.
+
+    Args:
+        states: Hidden states, (n, width).
+        head: The output layer, (vocabulary, width).
+        places: For each token of each answer its row in `states`. The logits of a row are computed
+            once: with a large vocabulary they cost more than the layers below.
+        answers: Token ids.
+    """
+    used, row = torch.tensor(places).unique(return_inverse=True)
+    ids = torch.tensor([token for answer in answers for token in answer])
+    logs, greedy = torch.empty(len(ids)), torch.empty(len(ids), dtype=torch.bool)
+    for start in range(0, len(used), _BATCH_LOGITS):
+        logits = (states[used[start : start + _BATCH_LOGITS]] @ head.T).float()
+        here = (row >= start) & (row < start + _BATCH_LOGITS)
+        own, token = row[here] - start, ids[here]
+        logs[here] = (logits[own, token] - logits.logsumexp(-1)[own]).cpu()
+        greedy[here] = logits.argmax(-1)[own].cpu() == token
+    lengths = [len(answer) for answer in answers]
+    parts = zip(logs.split(lengths), greedy.split(lengths), strict=True)
+    return [(float(log.sum()), bool(best.all())) for log, best in parts]
 
 
 def _answer(logits: Tensor, ids: list[int]) -> Answer:
