@@ -110,6 +110,29 @@ def evaluate(
     click.echo(jsonlib.dumps(facts) if as_json else "\n".join(_lines(facts)))
 
 
+@click.command(
+    "lm-eval",
+    context_settings={"ignore_unknown_options": True},
+    add_help_option=False,
+    options_metavar="",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def lm_eval(arguments: tuple[str, ...]) -> None:
+    """Run lm_eval, which then also knows `--model adamergex`.
+
+    \b
+    adamergex lm-eval run --model adamergex --model_args pretrained=MODEL,peft=DIR --tasks NAME
+    """  # noqa: D301 - click reads the backspace as "keep these lines"
+    import sys
+
+    from lm_eval.__main__ import cli_evaluate
+
+    import adamergex.score.harness  # noqa: F401 - which makes the model known
+
+    sys.argv = ["lm_eval", *arguments]
+    cli_evaluate()
+
+
 def _lines(facts: dict[str, Any]) -> list[str]:
     error = facts["standard_error"]
     spread = f" ± {error:.3f}" if error is not None else ""
@@ -166,4 +189,4 @@ def _print_all() -> None:
     click.echo("\ntexts\n  " + ", ".join(TEXTS) + ", or the path of a file")
 
 
-COMMANDS = (tasks, evaluate)
+COMMANDS = (tasks, evaluate, lm_eval)

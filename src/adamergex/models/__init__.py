@@ -2,7 +2,14 @@
 
 from adamergex.models.backbone import Backbone
 from adamergex.models.builtin import BUILTIN, cache_folder, prepared
-from adamergex.models.forward import continued, has_prefix, last_hidden, padded, prefilled
+from adamergex.models.forward import (
+    bfloat16_products,
+    continued,
+    has_prefix,
+    last_hidden,
+    padded,
+    prefilled,
+)
 from adamergex.models.loading import backbone, backbone_family, tokenizer
 from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
 from adamergex.models.tokens import Tokens
@@ -14,6 +21,7 @@ __all__ = [
     "add_sparse",
     "backbone",
     "backbone_family",
+    "bfloat16_products",
     "cache_folder",
     "continued",
     "has_prefix",

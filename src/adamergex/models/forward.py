@@ -10,7 +10,23 @@ from torch import Tensor
 
 from adamergex.models.attention import rowwise
 
-__all__ = ["continued", "has_prefix", "last_hidden", "packed", "padded", "prefilled"]
+__all__ = [
+    "bfloat16_products",
+    "continued",
+    "has_prefix",
+    "last_hidden",
+    "packed",
+    "padded",
+    "prefilled",
+]
+
+
+def bfloat16_products() -> bool:
+    """Whether the device of backbones multiplies bfloat16 by instructions of its own."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in found)
 
 
 def has_prefix(model: Any) -> bool:

@@ -74,6 +74,7 @@ class _Trainer(_Section):
     adam_beta1: NonNegativeFloat | None = None
     adam_beta2: NonNegativeFloat | None = None
     adam_epsilon: PositiveFloat | None = None
+    bf16: bool | None = None
 
     def given(self) -> dict[str, Any]:
         """What is set, under the trainer's names."""

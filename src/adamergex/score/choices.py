@@ -13,7 +13,7 @@ from adamergex.errors import InputError
 from adamergex.models import Backbone, Tokens, continued, has_prefix, padded, prefilled
 from adamergex.tasks import Example, Item
 
-__all__ = ["likelihoods"]
+__all__ = ["Answer", "likelihoods", "token_likelihoods"]
 
 _BATCH_TOKENS = 1024
 
@@ -52,11 +52,17 @@ def likelihoods(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[l
             raise InputError("item", item.id, found="choices that share no token", needed="one")
     if backbone.family == "encoder-decoder":
         return _paired(backbone, model, tokens)
-    return _decoded(backbone, model, tokens)
+    return token_likelihoods(backbone, model, tokens)
 
 
-def _decoded(backbone: Backbone, model: Any, tokens: list[list[Tokens]]) -> list[list[Answer]]:
-    """A decoder's: what the choices of an item share is run once, and each choice after it."""
+@torch.no_grad()
+def token_likelihoods(
+    backbone: Backbone, model: Any, tokens: list[list[Tokens]]
+) -> list[list[Answer]]:
+    """As `likelihoods`, of a decoder: for each item the tokens of its choices, prompt included.
+
+    What the choices of an item share, at least one token, is run once, and each choice after it.
+    """
     found: dict[int, list[Answer]] = {}
     head = backbone.model.get_output_embeddings().weight
     for each in sorted({len(row) for row in tokens}):

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-from adamergex.errors import InputError
 from adamergex.models import Backbone
 from adamergex.tasks import Item
 
 __all__ = ["generations"]
-
-_BATCH = 32
-"""Rows written at once: a step costs about as much for many rows as for one."""
-
-_LONGEST = 4096
-"""Tokens of prompt and answer together; the prompt is cut on the left."""
 
 
 def generations(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[str]:
@@ -33,22 +25,10 @@ def generations(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[s
         InputError: An encoder, which does not write.
     """
     from lm_eval.api.instance import Instance
-    from lm_eval.models.huggingface import HFLM
 
-    if backbone.family == "encoder":
-        needed = "a decoder or an encoder-decoder, for answers in free text"
-        raise InputError("model", found="an encoder", needed=needed)
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    decoder = backbone.family == "decoder"
-    length = min(backbone.positions, _LONGEST)
-    harness: Any = cast(Any, HFLM)(
-        pretrained=backbone.model,
-        backend="causal" if decoder else "seq2seq",
-        tokenizer=backbone.tokenizer,
-        batch_size=_BATCH,
-        max_length=length,
-        add_bos_token=backbone.tokenizer.bos_token_id is not None if decoder else None,
-    )
+    from adamergex.score.harness import HarnessModel
+
+    harness: Any = HarnessModel(backbone)
     harness._model = model  # the one with the adapter on it
     requests = [
         Instance(
@@ -58,7 +38,7 @@ def generations(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[s
                 item.prompt,
                 {
                     "until": list(item.until),
-                    "max_gen_toks": min(item.max_gen_toks, length // 2),
+                    "max_gen_toks": min(item.max_gen_toks, harness.max_length // 2),
                     "do_sample": False,
                 },
             ),

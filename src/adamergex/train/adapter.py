@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from adamergex.errors import InputError
-from adamergex.models import Backbone, Tokens, has_prefix
+from adamergex.models import Backbone, Tokens, bfloat16_products, has_prefix
 from adamergex.tasks import Example
 from adamergex.train.families import made_trainer
 from adamergex.train.structures import initialised
@@ -95,6 +95,9 @@ def trained(
     vocabulary: list[int] | None,
 ) -> dict[str, Any]:
     """Trains what requires a gradient in `model`, the backbone's own or with an adapter on it."""
+    if training.get("bf16") and not bfloat16_products():
+        needed = "false: this processor has no instructions for bfloat16 and would be slower"
+        raise InputError("training", "bf16", found=True, needed=needed)
     start = time.perf_counter()
     with TemporaryDirectory() as scratch:
         trainer = made_trainer(
@@ -146,7 +149,7 @@ def _arguments(scratch: str, seed: int) -> dict[str, Any]:
         "logging_strategy": "no",
         "report_to": "none",
         "use_cpu": not torch.cuda.is_available(),
-        "bf16": False,
+        "bf16": False,  # by the recipe's word only: it changes results
         "dataloader_pin_memory": False,
         "disable_tqdm": True,
     }

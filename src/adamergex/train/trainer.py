@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from trl.trainer.sft_trainer import SFTTrainer
 
 from adamergex.models import last_hidden
+from adamergex.train.loss import summed_cross_entropy
 
 __all__ = ["AdapterTrainer", "LossesKept"]
 
@@ -48,6 +48,13 @@ class _CompletionTrainer(SFTTrainer):
     ) -> Any:
         assert not return_outputs  # which only an evaluation asks for
         model = self.accelerator.unwrap_model(model)
+        # accelerate puts its autocast around the whole model's forward, which is not called here.
+        with self.accelerator.autocast():
+            total, count = self._summed(model, inputs)
+        return total / (count if num_items_in_batch is None else num_items_in_batch)
+
+    def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, summed over its labels, and how many there are."""
         hidden = last_hidden(
             model,
             inputs["input_ids"],
@@ -61,9 +68,7 @@ class _CompletionTrainer(SFTTrainer):
             vocabulary = self._vocabulary.to(labels.device)
             # The vocabulary is sorted and holds every label: this finds each label's place in it.
             head, places = head[vocabulary], torch.searchsorted(vocabulary, places)
-        logits = hidden[:, :-1][wanted] @ head.T
-        total = functional.cross_entropy(logits.float(), places, reduction="sum")
-        return total / (wanted.sum() if num_items_in_batch is None else num_items_in_batch)
+        return summed_cross_entropy(hidden[:, :-1][wanted], head, places), wanted.sum()
 
 
 class AdapterTrainer(LossesKept, _CompletionTrainer):

@@ -1,0 +1,103 @@
+"""The fast scorer as a model of lm-evaluation-harness: `--model adamergex`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, cast
+
+from lm_eval.api.registry import register_model
+from lm_eval.models.huggingface import HFLM
+
+from adamergex.errors import InputError
+from adamergex.models import Backbone, Tokens, backbone
+from adamergex.score.choices import Answer, token_likelihoods
+
+__all__ = ["HarnessModel"]
+
+_BATCH = 32
+"""Rows written at once: a step costs about as much for many rows as for one."""
+
+_LONGEST = 4096
+"""Tokens of prompt and answer together; the prompt is cut on the left."""
+
+
+@register_model("adamergex")
+class HarnessModel(HFLM):
+    """lm-evaluation-harness's HFLM, with the likelihoods of a decoder computed as they are here.
+
+    Prompts, templates, tokens and free text are HFLM's. The choices of a prompt are scored
+    together, with the prompt run once; an adapter stands in the weights.
+
+    Args:
+        pretrained: See models.backbone; or a backbone.
+        peft: A PEFT folder.
+        batch_size: Of free text alone; likelihoods fill batches by tokens.
+        max_length: The most tokens of prompt and answer together.
+        options: Refused, but for `device` and `max_batch_size`: lm_eval always gives them. The model
+            is on a GPU where there is one.
+
+    Raises:
+        InputError: An encoder; an option that there is not.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | Backbone,
+        peft: str | None = None,
+        batch_size: int | str | None = None,
+        max_length: int | None = None,
+        **options: Any,
+    ) -> None:
+        unknown = options.keys() - {"device", "max_batch_size"}
+        if unknown:
+            needed = "pretrained, peft, batch_size or max_length"
+            raise InputError("--model_args", found=", ".join(sorted(unknown)), needed=needed)
+        base = backbone(pretrained) if isinstance(pretrained, str) else pretrained
+        if base.family == "encoder":
+            needed = "a decoder or an encoder-decoder"
+            raise InputError("model", found="an encoder", needed=needed)
+        logging.getLogger("lm_eval.models.huggingface").setLevel(logging.ERROR)
+        decoder = base.family == "decoder"
+        cast(Any, super().__init__)(
+            pretrained=base.model,
+            backend="causal" if decoder else "seq2seq",
+            tokenizer=base.tokenizer,
+            batch_size=_BATCH if batch_size in (None, 1, "1") else batch_size,
+            max_length=min(base.positions, _LONGEST) if max_length is None else max_length,
+            add_bos_token=base.tokenizer.bos_token_id is not None if decoder else None,
+        )
+        self.base = base
+        adapter = None if peft is None else Path(peft)
+        self._model = ExitStack().enter_context(base.adapted(adapter))  # for as long as this lives
+
+    def _loglikelihood_tokens(
+        self,
+        requests: Sequence[tuple[tuple[str, str], list[int], list[int]]],
+        disable_tqdm: bool = False,
+        **options: Any,
+    ) -> list[Answer]:
+        if self.base.family != "decoder":
+            return super()._loglikelihood_tokens(requests, disable_tqdm, **options)
+        together: dict[tuple[int, ...], list[int]] = {}
+        for i, (_, prompt, _) in enumerate(requests):
+            together.setdefault(tuple(prompt), []).append(i)
+        rows = [[self._tokens(*requests[i][1:]) for i in row] for row in together.values()]
+        found: dict[int, Answer] = {}
+        for row, answers in zip(
+            together.values(), token_likelihoods(self.base, self._model, rows), strict=True
+        ):
+            found.update(zip(row, answers, strict=True))
+        for i, (key, _, _) in enumerate(requests):
+            self.cache_hook.add_partial("loglikelihood", key, found[i])
+        return [found[i] for i in range(len(requests))]
+
+    def _tokens(self, prompt: list[int], answer: list[int]) -> Tokens:
+        """As HFLM cuts them: on the left, and the last token is not run."""
+        ids = [*prompt, *answer][-(self.max_length + 1) :]
+        if len(ids) <= len(answer):
+            found = f"an answer of {len(answer)} tokens"
+            raise InputError("max_length", found=found, needed=f"{self.max_length} or fewer")
+        return Tokens(ids, len(ids) - len(answer))
