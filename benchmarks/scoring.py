@@ -81,11 +81,8 @@ def choices(runs: int) -> None:
     )
     print(f"### Choices: SIB-200, English, {len(items)} items of {len(items[0].choices)}\n")
     table(("", "seconds"), list(found.items()))
-    print(
-        f"{found['HFLM'] / found['ours']:.1f} times as fast. Log-likelihoods differ by {worst:.1e} ",
-        end="",
-    )
-    print("at most; every prediction is the same.\n")
+    print(f"{found['HFLM'] / found['ours']:.1f} times as fast; every prediction is the same,")
+    print(f"and log-likelihoods differ by {worst:.1e} at most.\n")
 
 
 def made_adapters(folder: Path) -> list[Path]:
@@ -139,14 +136,13 @@ def sweep(folder: Path, inputs: list[Path]) -> None:
 def free_text(adapter: Path, runs: int) -> None:
     items = asked("xquad", "en", "test").items[:32]
     base, peer = backbone(MODEL), harness(adapter, max_length=4096)
+    options = [
+        {"until": list(x.until), "max_gen_toks": x.max_gen_toks, "do_sample": False} for x in items
+    ]
     requests = [
-        Instance(
-            "generate_until", {},
-            (x.prompt, {"until": list(x.until), "max_gen_toks": x.max_gen_toks, "do_sample": False}),
-            0,
-        )
-        for x in items
-    ]  # fmt: skip
+        Instance("generate_until", {}, (x.prompt, option), 0)
+        for x, option in zip(items, options, strict=True)
+    ]
     kept: dict[str, list[str]] = {}
 
     def mine() -> None:
@@ -163,11 +159,8 @@ def free_text(adapter: Path, runs: int) -> None:
     same = sum(a == b for a, b in zip(kept["ours"], kept["hflm"], strict=True))
     print(f"### Free text: XQuAD, English, {len(items)} items, an adapter on the model\n")
     table(("", "seconds"), list(found.items()))
-    print(
-        f"{found['HFLM'] / found['ours']:.2f} times as fast; {same} of {len(items)} texts are ",
-        end="",
-    )
-    print("the same, to the letter.\n")
+    print(f"{found['HFLM'] / found['ours']:.2f} times as fast;", end=" ")
+    print(f"{same} of {len(items)} texts are the same, to the letter.\n")
 
 
 def main() -> None:

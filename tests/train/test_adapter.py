@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from adamergex.errors import InputError
-from adamergex.train import adapter_config, initialised, train_adapter, vocabulary_of
+from adamergex.train import (
+    adapter,
+    adapter_config,
+    initialised,
+    train_adapter,
+    vocabulary_of,
+)
 from tests.support.backbones import (
     QUIET_TRAINING,
     ROWS,
@@ -15,6 +21,7 @@ from tests.support.backbones import (
     ids_of,
     state,
 )
+from tests.support.folders import stored_tensors
 
 pytestmark = QUIET_TRAINING
 
@@ -111,3 +118,25 @@ def test_the_saved_config_is_what_was_asked_for(tiny, tmp_path):
 def test_an_adapter_of_unknown_type_is_refused(tiny):
     with pytest.raises(InputError, match=r"found unknown; needed lora or ia3 or prefix"):
         adapter_config({"type": "unknown"}, tiny)
+
+
+def test_bfloat16_is_used_where_the_recipe_says_so(tiny, tmp_path, monkeypatch):
+    """In the layers and in the loss; what is trained and saved stays float32."""
+    monkeypatch.setattr(adapter, "bfloat16_products", lambda: True)
+    before = state(tiny)
+    found, usual = (
+        trained(tiny, tmp_path / str(bf16), training={**TRAINING, "bf16": bf16})["losses"]
+        for bf16 in (True, False)
+    )
+    assert found != usual
+    assert found == pytest.approx(usual, rel=0.05)
+    saved, exact = (stored_tensors(tmp_path / str(bf16)) for bf16 in (True, False))
+    assert {x.dtype for x in saved.values()} == {x.dtype for x in exact.values()}
+    assert_untouched(tiny, before)
+
+
+def test_bfloat16_is_refused_where_it_would_be_slower(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(adapter, "bfloat16_products", lambda: False)
+    with pytest.raises(InputError, match="training: bf16: found True; needed false"):
+        trained(tiny, tmp_path / "out", training={**TRAINING, "bf16": True})
+    assert not (tmp_path / "out").exists()

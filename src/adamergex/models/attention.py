@@ -25,8 +25,8 @@ _NAME = "adamergex_rowwise"
 def rowwise(model: Any, positions: Tensor) -> Generator[dict[str, Any]]:
     """Lets a decoder's layers attend row by row for the length of the block, where that pays.
 
-    A GPU does better with one large kernel, and an attention other than SDPA knows packed rows in
-    its own way: these are left as they are.
+    A GPU does better with one large kernel, an attention other than SDPA knows packed rows in its
+    own way, and a checkpointed layer runs again after the block: these are left as they are.
 
     Args:
         model: The base model.
@@ -36,7 +36,8 @@ def rowwise(model: Any, positions: Tensor) -> Generator[dict[str, Any]]:
         What to give the decoder besides.
     """
     config = model.config.get_text_config()
-    if positions.device.type != "cpu" or config._attn_implementation != "sdpa":
+    on_cpu, sdpa = positions.device.type == "cpu", config._attn_implementation == "sdpa"
+    if not (on_cpu and sdpa) or model.is_gradient_checkpointing:
         yield {}
         return
     starts = (positions[0] == 0).nonzero().flatten().tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from adamergex.models import Backbone
 from adamergex.tasks import Item
@@ -28,7 +28,7 @@ def generations(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[s
 
     from adamergex.score.harness import HarnessModel
 
-    harness: Any = HarnessModel(backbone)
+    harness: Any = cast(Any, HarnessModel)(backbone)
     harness._model = model  # the one with the adapter on it
     requests = [
         Instance(

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
@@ -17,6 +17,8 @@ from adamergex.score.choices import Answer, token_likelihoods
 
 __all__ = ["HarnessModel"]
 
+_HFLM: Any = HFLM  # its decorator hides what it is from type checkers
+
 _BATCH = 32
 """Rows written at once: a step costs about as much for many rows as for one."""
 
@@ -25,7 +27,7 @@ _LONGEST = 4096
 
 
 @register_model("adamergex")
-class HarnessModel(HFLM):
+class HarnessModel(_HFLM):
     """lm-evaluation-harness's HFLM, with the likelihoods of a decoder computed as they are here.
 
     Prompts, templates, tokens and free text are HFLM's. The choices of a prompt are scored
@@ -36,8 +38,8 @@ class HarnessModel(HFLM):
         peft: A PEFT folder.
         batch_size: Of free text alone; likelihoods fill batches by tokens.
         max_length: The most tokens of prompt and answer together.
-        options: Refused, but for `device` and `max_batch_size`: lm_eval always gives them. The model
-            is on a GPU where there is one.
+        options: Refused, but for `device` and `max_batch_size`, which lm_eval always gives: the
+            model is on a GPU where there is one.
 
     Raises:
         InputError: An encoder; an option that there is not.
@@ -61,7 +63,9 @@ class HarnessModel(HFLM):
             raise InputError("model", found="an encoder", needed=needed)
         logging.getLogger("lm_eval.models.huggingface").setLevel(logging.ERROR)
         decoder = base.family == "decoder"
-        cast(Any, super().__init__)(
+        if decoder:
+            _begin_texts(base.tokenizer)
+        super().__init__(
             pretrained=base.model,
             backend="causal" if decoder else "seq2seq",
             tokenizer=base.tokenizer,
@@ -71,7 +75,8 @@ class HarnessModel(HFLM):
         )
         self.base = base
         adapter = None if peft is None else Path(peft)
-        self._model = ExitStack().enter_context(base.adapted(adapter))  # for as long as this lives
+        self._put_on = ExitStack()  # the adapter, for as long as this lives
+        self._model = self._put_on.enter_context(base.adapted(adapter))
 
     def _loglikelihood_tokens(
         self,
@@ -101,3 +106,9 @@ class HarnessModel(HFLM):
             found = f"an answer of {len(answer)} tokens"
             raise InputError("max_length", found=found, needed=f"{self.max_length} or fewer")
         return Tokens(ids, len(ids) - len(answer))
+
+
+def _begin_texts(tok: Any) -> None:
+    """Lets a tokenizer add its beginning-of-text token by itself, as likelihoods always have it."""
+    if tok.bos_token_id is not None and tok("a").input_ids[0] != tok.bos_token_id:
+        tok.add_bos_token = True

@@ -1,0 +1,199 @@
+"""Training one adapter of Gemma-3-270M beside TRL's SFTTrainer: the demo's task, and raw text.
+
+Needs ../shared/data. Before the clock starts both sides train in float32, on the same rows in the
+same order from the same start, and every step's loss must be the same to 1%. TRL then runs with its
+defaults: bfloat16, gradient checkpointing, padded batches of 8.
+
+    python benchmarks/training.py [--rows 64] [--runs 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import table, timed
+from datasets import Dataset
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from adamergex.methods import Catalog
+from adamergex.models import backbone, bfloat16_products
+from adamergex.recipe import demo_recipe, load_recipe
+from adamergex.score import measured
+from adamergex.tasks import Example, examples, questions
+from adamergex.train import initialised, train_adapter, vocabulary_of
+from adamergex.train.loss import summed_cross_entropy
+
+ADAPTER = {"type": "lora", "r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
+TRAINING = {
+    "learning_rate": 2e-4,
+    "per_device_train_batch_size": 8,
+    "lr_scheduler_type": "cosine",
+    "num_train_epochs": 1,
+}
+HELD_OUT = 64
+
+
+@dataclass
+class Bench:
+    """One set of rows, and what it is trained for."""
+
+    name: str
+    base: Any
+    rows: list[Example]
+    quality: tuple[str, Callable[[Any], float]]
+    losses: dict[str, list[float]] = field(default_factory=dict)
+
+    def ours(self, name: str, rows: list[Example], output: Path | None = None, **options: Any):
+        """Seconds of training; `vocabulary` and names of TrainingArguments in `options`."""
+        vocabulary = options.pop("vocabulary", None)
+        with tempfile.TemporaryDirectory() as scratch:
+            made = train_adapter(
+                self.base, rows, output or Path(scratch) / "adapter", adapter=ADAPTER, seed=0,
+                training={**TRAINING, **options}, vocabulary=vocabulary,
+            )  # fmt: skip
+        self.losses[name] = made["losses"]
+        return made["training_seconds"]
+
+    def trl(self, name: str, rows: list[Example], output: Path | None = None, **options: Any):
+        """The same by TRL's own trainer."""
+        tokens = [self.base.tokens(row, end=True) for row in rows]
+        data = [{"input_ids": t.ids, "labels": [-100] * t.prompt_length + t.answer} for t in tokens]
+        model, _ = initialised(self.base, ADAPTER, 0)
+        with tempfile.TemporaryDirectory() as scratch:
+            arguments = SFTConfig(
+                output_dir=scratch, seed=0, logging_steps=1, save_strategy="no", report_to="none",
+                use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
+                dataloader_pin_memory=False, **{**TRAINING, **options},
+            )  # fmt: skip
+            trainer = SFTTrainer(
+                model=model,
+                args=arguments,
+                train_dataset=Dataset.from_list(data),
+                processing_class=self.base.tokenizer,
+            )
+            trainer.log = lambda logs, *_: trainer.state.log_history.append(dict(logs))
+            start = time.perf_counter()
+            trainer.train()
+            took = time.perf_counter() - start
+            history = trainer.state.log_history
+        if output is not None:
+            model.save_pretrained(output)
+        self.base.restored(model)
+        self.base.model.gradient_checkpointing_disable()
+        self.losses[name] = [entry["loss"] for entry in history if "loss" in entry]
+        return took
+
+    def apart(self, one: str, two: str) -> float:
+        """The largest difference of two curves, relative."""
+        pairs = zip(self.losses[one], self.losses[two], strict=True)
+        return max(abs(a - b) / abs(b) for a, b in pairs)
+
+
+def compared(bench: Bench, count: int, runs: int) -> None:
+    few, rows = bench.rows[:32], bench.rows[:count]
+    bench.ours("ours", few)
+    bench.trl("TRL", few, bf16=False, gradient_checkpointing=False)
+    same = bench.apart("ours", "TRL")
+    assert same < 0.01, bench.losses
+    used = vocabulary_of(bench.base, bench.rows)
+    half = {"bf16": True} if bfloat16_products() else {}
+    calls = {
+        "TRL's defaults": lambda name: bench.trl(name, rows),
+        "TRL in float32": lambda name: bench.trl(name, rows, bf16=False),
+        "ours": lambda name: bench.ours(name, rows),
+        "ours, `bf16: true`": lambda name: bench.ours(name, rows, **half),
+        "ours, `vocabulary: in-use`": lambda name: bench.ours(name, rows, vocabulary=used),
+        "ours, both": lambda name: bench.ours(name, rows, vocabulary=used, **half),
+    }
+    found = timed({name: lambda n=name, c=call: c(n) for name, call in calls.items()}, runs)
+    tokens = sum(len(bench.base.tokens(row, end=True).ids) for row in rows)
+    print(f"### {bench.name}: {count} rows, {tokens} tokens\n")
+    print(f"In float32 the losses of every step differ by {same:.1e} at most.\n")
+    peer = found["TRL's defaults"]
+    lines = [
+        (name, took, f"{tokens / took.median:.0f}", f"{peer / took:.2f}",
+         "" if "in-use" in name or "both" in name else f"{bench.apart(name, 'ours'):.1%}")
+        for name, took in found.items()
+    ]  # fmt: skip
+    head = ("", "seconds", "tokens/s", "times TRL's defaults", "losses apart from ours in float32")
+    table(head, lines)
+    quality(bench, used, half)
+
+
+def quality(bench: Bench, used: list[int], half: dict[str, Any]) -> None:
+    """What the cut vocabulary, which is another loss, is worth beside the whole one."""
+    what, measure = bench.quality
+    lines = [("base model", f"{measure(None):.3f}")]
+    trained = {
+        "TRL's defaults": lambda out: bench.trl("", bench.rows, out, num_train_epochs=2),
+        "ours": lambda out: bench.ours("", bench.rows, out, num_train_epochs=2, **half),
+        f"ours, softmax over {len(used)} tokens": lambda out: bench.ours(
+            "", bench.rows, out, num_train_epochs=2, vocabulary=used, **half
+        ),
+    }
+    for name, train in trained.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            train(Path(scratch) / "adapter")
+            lines.append((name, f"{measure(Path(scratch) / 'adapter'):.3f}"))
+    print(f"After two epochs of {len(bench.rows)} rows:\n")
+    table(("", what), lines)
+
+
+def task(base: Any) -> Bench:
+    recipe = demo_recipe()
+    catalog = Catalog.of(recipe)
+    asked = catalog.rows(catalog.task("emoji"), "en", "dev")
+    dev = questions(asked.config, asked.files)
+
+    def accuracy(adapter: Path | None) -> float:
+        with base.adapted(adapter) as model:
+            return measured(base, model, dev)["score"]
+
+    data = catalog.rows(catalog.task("emoji"), "en", "train")
+    rows = examples(data.config, data.files)[:160]
+    what = f"English dev accuracy, {len(dev.items)} items"
+    return Bench("The demo's task", base, rows, (what, accuracy))
+
+
+def text(base: Any) -> Bench:
+    recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "sib200.yaml")
+    data = Catalog.of(recipe).reference(recipe.reference[0], "eng_Latn")
+    lines = examples(data.config, data.files)
+    held_out = [base.tokens(row, end=True).ids for row in lines[-HELD_OUT:]]
+
+    @torch.no_grad()
+    def loss(adapter: Path | None) -> float:
+        total, head = 0.0, base.model.get_output_embeddings().weight
+        with base.adapted(adapter) as model:
+            for ids in held_out:
+                hidden, labels = base.hidden(model, [ids])[:-1], torch.tensor(ids[1:])
+                total += float(summed_cross_entropy(hidden, head, labels.to(hidden.device)))
+        return total / sum(len(ids) - 1 for ids in held_out)
+
+    what = f"nats a token over the whole vocabulary, {HELD_OUT} lines held out"
+    return Bench("Raw text, English", base, lines[:160], (what, loss))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    base = backbone("builtin:gemma-3-270m")
+    print(f"## Training an adapter, {torch.get_num_threads()} threads\n")
+    for make in (task, text):
+        compared(make(base), options.rows, options.runs)
+
+
+if __name__ == "__main__":
+    main()

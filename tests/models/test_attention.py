@@ -1,0 +1,81 @@
+"""Rows packed into one sequence attend each by itself: what they give is what each gives alone."""
+
+import pytest
+import torch
+
+from adamergex.models import attention, backbone
+from tests.support.backbones import FAMILIES, QUIET_TRAINING, write_tiny
+
+pytestmark = QUIET_TRAINING
+
+DECODERS = [name for name, family in FAMILIES.items() if family == "decoder"]
+LENGTHS = (3, 1, 20, 9)  # gemma3's window is 8
+
+
+@pytest.fixture(params=DECODERS)
+def decoder(request, tmp_path):
+    return backbone(str(write_tiny(request.param, tmp_path)))
+
+
+@pytest.fixture
+def rows():
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randint(3, 200, (n,), generator=generator).tolist() for n in LENGTHS]
+
+
+@torch.no_grad()
+def alone(decoder, row):
+    return decoder.model(input_ids=torch.tensor([row]), output_hidden_states=True).hidden_states[-1]
+
+
+def test_no_row_sees_another(decoder, rows):
+    with torch.no_grad():
+        found = decoder.hidden(decoder.model, rows)
+    wanted = torch.cat([alone(decoder, row)[0] for row in rows])
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert wanted.abs().max() > 0.5
+
+
+def test_only_products_within_rows_are_made(decoder, rows, monkeypatch):
+    seen = []
+
+    def spy(module, query, key, *rest, usual=attention.sdpa_attention_forward, **options):
+        seen.append((query.shape[2], key.shape[2]))
+        return usual(module, query, key, *rest, **options)
+
+    monkeypatch.setattr(attention, "sdpa_attention_forward", spy)
+    with torch.no_grad():
+        decoder.hidden(decoder.model, rows)
+    assert seen == [(n, n) for n in LENGTHS] * decoder.model.config.num_hidden_layers
+
+
+def test_the_model_is_left_as_it_was(decoder, rows, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("in the middle of a layer")
+
+    monkeypatch.setattr(attention, "sdpa_attention_forward", fail)
+    with pytest.raises(RuntimeError, match="in the middle"), torch.no_grad():
+        decoder.hidden(decoder.model, rows)
+    assert decoder.model.config._attn_implementation == "sdpa"
+    alone(decoder, rows[0])
+
+
+def test_another_attention_than_sdpa_is_left_to_transformers(decoder, rows):
+    with torch.no_grad():
+        wanted = decoder.hidden(decoder.model, rows)
+        decoder.model.set_attn_implementation("eager")
+        found = decoder.hidden(decoder.model, rows)
+    assert decoder.model.config._attn_implementation == "eager"
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated:FutureWarning")
+def test_a_layer_that_runs_again_on_the_way_back_is_left_as_it_is(decoder, rows):
+    """It would run again after the block, with the attention that it had before."""
+    with torch.no_grad():
+        wanted = decoder.hidden(decoder.model, rows)
+    decoder.model.gradient_checkpointing_enable({"use_reentrant": False})
+    decoder.model.train().requires_grad_(True)
+    found = decoder.hidden(decoder.model, rows)
+    found.sum().backward()
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
