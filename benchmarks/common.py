@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -45,24 +44,44 @@ def timed(calls: Mapping[str, Callable[[], object]], runs: int) -> dict[str, Tim
     return {name: Times(seconds) for name, seconds in found.items()}
 
 
-def command(*arguments: object) -> tuple[float, int]:
-    """Runs a command; its seconds, and the most memory that it held, in bytes."""
+def command(*arguments: object, reads: bool = False) -> tuple[float, str]:
+    """Runs a command; its seconds, and what it printed if that is to be read."""
     start = time.perf_counter()
-    process = subprocess.Popen(
-        [str(x) for x in arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    done = subprocess.run(
+        [str(x) for x in arguments],
+        check=False,
+        stdout=subprocess.PIPE if reads else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
     took = time.perf_counter() - start
-    if status:
-        raise RuntimeError(f"{arguments[:4]} failed: {said.decode()[-2000:]}")
-    return took, usage.ru_maxrss * 1024
+    if done.returncode:
+        raise RuntimeError(f"{arguments[:4]} failed: {done.stderr[-2000:]}")
+    return took, done.stdout or ""
 
 
-def python(code: str, *arguments: object) -> tuple[float, int]:
+def python(code: str, *arguments: object, reads: bool = False) -> tuple[float, str]:
     """Runs Python code in a process of its own, as `command` does."""
-    return command(sys.executable, "-W", "ignore", "-c", code, *arguments)
+    return command(sys.executable, "-W", "ignore", "-c", code, *arguments, reads=reads)
+
+
+_PEAK = """
+import sys
+from pathlib import Path
+from adamergex.cli import main
+code = main(sys.argv[1:])
+lines = Path("/proc/self/status").read_text().splitlines()
+print("\\npeak", next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+sys.exit(code)
+"""
+
+
+def peak(*arguments: object) -> int:
+    """The most memory, in bytes, that the command `adamergex` holds (Linux).
+
+    It is read within the process: what `wait4` says of a child counts its parent's as well.
+    """
+    return int(python(_PEAK, *arguments, reads=True)[1].split()[-1]) * 1024
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

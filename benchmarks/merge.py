@@ -19,7 +19,7 @@ from pathlib import Path
 import ml_dtypes  # noqa: F401 - gives NumPy the type bfloat16
 import numpy as np
 import torch
-from common import command, python, table, timed
+from common import command, peak, python, table, timed
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
@@ -116,10 +116,13 @@ def make_base(folder: Path, layers: int) -> Path:
     return folder
 
 
-def ours(folder: Path, *options: str) -> tuple[float, int]:
+def arguments(folder: Path, *options: str) -> list[object]:
     inputs = [text for role in ROLES for text in (f"--{role}", folder / role)]
-    output = ["--output", folder / "ours", "--overwrite", *options]
-    return command(sys.executable, "-m", "adamergex", "merge", *inputs, *output)
+    return ["merge", *inputs, "--output", folder / "ours", "--overwrite", *options]
+
+
+def ours(folder: Path) -> None:
+    command(sys.executable, "-m", "adamergex", *arguments(folder))
 
 
 def copied(folder: Path) -> None:
@@ -237,8 +240,7 @@ def memory(scratch: Path, layers: int) -> None:
         folder = make_adapters(scratch / f"r{rank}", rank, layers)
         size = (folder / "task" / WEIGHTS).stat().st_size
         for options in ((), ("--rank", "16")):
-            peak = ours(folder, *options)[1]
-            mib = [x / 2**20 for x in (size, peak)]
+            mib = [x / 2**20 for x in (size, peak(*arguments(folder, *options)))]
             allowed = mib[0] + 150
             assert mib[1] < allowed, (rank, options, mib)
             what = " ".join(options) or "exact"
