@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -84,18 +84,30 @@ def in_order(wanted: Iterable[Step]) -> list[Step]:
 def digest(path: Path) -> str:
     """What stands for a local file or folder in a step's config, wherever it lies: a SHA-256.
 
-    Of every file its name, its size, and its first and last MiB: a model of many gigabytes is not
-    read whole before each run.
+    Of every file its name and what it holds; of a folder not hidden files and pages to read.
     """
-    end = 2**20
+    if path.is_file():
+        return _digest_of(path, *_state(path))
     found = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for file in files:
-        size = file.stat().st_size
-        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        found.update(f"{len(name)} {name} {size}\n".encode())
-        with file.open("rb") as content:
-            found.update(content.read(end))
-            content.seek(max(0, size - end))
-            found.update(content.read(end))
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        place = file.relative_to(path)
+        if file.suffix == ".md" or any(part.startswith(".") for part in place.parts):
+            continue
+        name = place.as_posix()
+        found.update(f"{len(name)} {name} {_digest_of(file, *_state(file))}\n".encode())
+    return found.hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_mtime_ns, state.st_size
+
+
+@lru_cache(maxsize=4096)
+def _digest_of(path: Path, changed: int, size: int) -> str:  # noqa: ARG001 - they are the key
+    """SHA-256 of a file; a plan asks for that of one file many times."""
+    with path.open("rb") as content:
+        found = hashlib.sha256()
+        while part := content.read(2**20):
+            found.update(part)
     return found.hexdigest()

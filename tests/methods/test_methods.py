@@ -8,6 +8,7 @@ from adamergex.errors import InputError
 from adamergex.methods import METHODS, Workshop
 from adamergex.recipe import demo_recipe
 from adamergex.step import in_order
+from adamergex.tasks import PLAIN
 
 SCALES = (0.25, 0.5, 1.0)
 CAUSAL = "{task: causal-lm, text: emoji, training: {num_train_epochs: 1}}"
@@ -98,7 +99,8 @@ def test_target_ft_is_the_task_in_the_target_language(shop):
 def test_projection_trains_on_target_text_with_the_labels_of_t(shop):
     adapter = only_adapter(shop, "projection")
     reference = shop.recipe.reference[0]
-    assert data_of(adapter) == shop.catalog.unlabelled(shop.task, reference, "fa").config
+    wanted = shop.catalog.unlabelled(shop.task, reference, "fa", projected=True).config
+    assert data_of(adapter) == wanted
     labels = adapter.inputs["labels"]
     assert labels.kind == "score"
     assert data_of(labels) == shop.catalog.unlabelled(shop.task, reference, "en").config
@@ -128,7 +130,7 @@ def test_madx_trains_the_task_on_the_source_language_and_uses_it_on_the_target(s
 def test_the_language_adapters_of_madx_learn_language_whatever_the_reference_task():
     shop = shop_of(references=(TRANSLATION,))
     language = only_adapter(shop, "madx").inputs["language"]
-    assert data_of(language)["reference"] == "causal-lm"
+    assert data_of(language)["reference"] == PLAIN
     assert language != first(shop, "fa")
 
 
@@ -220,7 +222,8 @@ def test_references_labelled_by_t(reference, labelled):
     (it,) = shop.recipe.reference
     rt, rs = shop.reference(it, "fa"), shop.reference(it, "en")
     for adapter, language, own in ((rt, "fa", labelled), (rs, "en", "en")):
-        assert data_of(adapter) == shop.catalog.unlabelled(shop.task, it, language).config
+        asked = shop.catalog.unlabelled(shop.task, it, language, projected=own != language)
+        assert data_of(adapter) == asked.config
         labels = adapter.inputs["labels"]
         assert data_of(labels) == shop.catalog.unlabelled(shop.task, it, own).config
         assert labels.inputs["adapter"] == shop.task_adapter("en")

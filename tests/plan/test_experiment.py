@@ -252,7 +252,10 @@ metric_list: []
 """
 
 
-def local_recipe(folder, *, text="a line\n", rows=ROWS, splits=("train", "dev", "test")):
+SPLITS = {"train": "{language}.csv", "dev": "{language}.csv[:4]", "test": "{language}.csv[4:]"}
+
+
+def local_recipe(folder, *, text="a line\n", rows=ROWS, splits=SPLITS):
     """A recipe on files of its own, in `folder`."""
     folder.mkdir(exist_ok=True)
     (folder / "t.yaml").write_text(TASK)
@@ -264,7 +267,7 @@ def local_recipe(folder, *, text="a line\n", rows=ROWS, splits=("train", "dev", 
         "source": "en",
         "targets": ["sw"],
         "tasks": ["t.yaml"],
-        "data_files": {"t": dict.fromkeys(splits, "{language}.csv")},
+        "data_files": {"t": {name: SPLITS[name] for name in splits}},
         "reference": {"task": "causal-lm", "text": "{language}.txt"},
         "methods": ["source-ft", "adamergex"],
     }

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adamergex.step import SCHEMA, Step, in_order
+from adamergex.step import SCHEMA, Step, digest, in_order
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 scalars = scalars.filter(lambda x: x not in (float("inf"), float("-inf")))
@@ -117,3 +117,21 @@ def test_inputs_come_first_and_each_step_once(steps):
         return {step}.union(*(ancestors(needed) for needed in step.inputs.values()))
 
     assert set(ordered) == set().union(*(ancestors(step) for step in wanted))
+
+
+def test_a_model_is_known_by_all_that_it_holds_and_not_by_where_it_lies(tmp_path):
+    def model(name, weights=b"a" * (5 << 20), page="# A model"):
+        folder = tmp_path / name
+        (folder / ".git").mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(weights)
+        (folder / "README.md").write_text(page)
+        (folder / ".git" / "HEAD").write_text(name)
+        return folder
+
+    one = digest(model("one"))
+    assert digest(model("two", page="# Another page")) == one
+    middle = bytearray(b"a" * (5 << 20))
+    middle[5 << 19] = 0
+    assert digest(model("three", bytes(middle))) != one
+    (model("four") / "model.safetensors").rename(tmp_path / "four" / "other.safetensors")
+    assert digest(tmp_path / "four") != one

@@ -5,10 +5,12 @@ Log-likelihoods are sums of up to ten terms of size 1 to 10 in float32: they agr
 
 import numpy as np
 import pytest
+import torch
 from peft import PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from adamergex.errors import InputError
+from adamergex.models import Tokens
 from adamergex.score import choices, likelihoods
 from adamergex.tasks import Example, Item
 from adamergex.train import adapter_config
@@ -104,3 +106,52 @@ def test_an_empty_choice_is_refused(tiny):
     item = Item("x", "a question", (" yes", ""), 0)
     with pytest.raises(InputError, match="a choice without a token"):
         scores(tiny, tiny.model, [item])
+
+
+def test_choices_of_which_each_has_another_prompt(tiny):
+    """As where prompts were cut on the left to make room for answers of different lengths."""
+    ids = [tiny.tokens(Example(ROWS[1].prompt, choice), end=False) for choice in ("A", *LONGER)]
+    cut = [Tokens(t.ids[i:], t.prompt_length - i) for i, t in enumerate(ids)]
+    found = choices.token_likelihoods(tiny, tiny.model, [cut])
+    for (log, _), t in zip(found[0], cut, strict=True):
+        logits = tiny.model(input_ids=torch.tensor([t.ids])).logits[0].detach().log_softmax(-1)
+        places = range(t.prompt_length - 1, len(t.ids) - 1)
+        assert log == pytest.approx(float(logits[places, t.answer].sum()), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("size", [1, 40])
+def test_many_choices_are_run_in_parts(tiny, monkeypatch, size):
+    usual = scores(tiny, tiny.model, made(MIXED))
+    monkeypatch.setattr(choices, "_BATCH_CACHE", size)
+    rows = []
+    monkeypatch.setattr(choices, "continued", spy := _counting(rows))
+    found = scores(tiny, tiny.model, made(MIXED))
+    np.testing.assert_allclose(found, usual, rtol=0, atol=TOLERANCE)
+    assert spy and max(rows) == 1 if size == 1 else max(rows) > 1
+
+
+def _counting(rows):
+    """`continued`, noting how many continuations each prompt has."""
+    usual = choices.continued
+
+    def continued(model, cache, mask, tails):
+        rows.append(len(tails[0]))
+        return usual(model, cache, mask, tails)
+
+    return continued
+
+
+def test_a_batch_is_as_large_as_its_continuations_make_it(tiny, monkeypatch):
+    """Many whole sentences after a prompt of one token are no small batch."""
+    run = []
+
+    def continued(model, cache, mask, tails, usual=choices.continued):
+        run.append(sum(len(tail) for row in tails for tail in row))
+        return usual(model, cache, mask, tails)
+
+    monkeypatch.setattr(choices, "continued", continued)
+    monkeypatch.setattr(choices, "_BATCH_TOKENS", 64)
+    items = made(("a face with a big smile and an apple", " train"), ("",) * 20)
+    found = scores(tiny, tiny.model, items)
+    assert max(run) <= 64 < sum(run)
+    np.testing.assert_allclose(found, [alone(tiny, items[0])] * 20, rtol=0, atol=TOLERANCE)

@@ -121,6 +121,9 @@ def test_measures_are_those_of_the_harness():
     right = [t == row["answer"] for t, row in zip(given, ROWS, strict=True)]
     assert found["exact_match"] == [float(each) for each in right]
     assert math.isclose(free.aggregated("exact_match", found["exact_match"]), 2 / 6)
+    by_length = Questions({**CHOICE, "metric_list": CHOICE["metric_list"][::-1]}, ROWS)
+    answers = [[(x, False) for x in row] for row in logs.tolist()]
+    assert list(by_length.measured(answers)) == ["acc_norm", "acc"]  # the first is the score
     # Asked again, the answers of before are forgotten.
     assert free.measured([[""]] * 6)["exact_match"] == [0.0] * 6
 
@@ -156,6 +159,7 @@ def test_a_template_does_not_reach_python(key, template):
         ({**CHOICE, "doc_to_target": "{{text}}"}, ROWS, "answer: found row 0; needed a choice"),
         (CHOICE, [{"text": "x", "label": 3}], "row 0: found IndexError"),
         (CHOICE, [{"text": "x", "label": -1}], "answer: found -1; needed a choice"),
+        (CHOICE, [{"text": "x", "label": 0.5}], "row 0"),
     ],
 )
 def test_rows_that_do_not_fit(config, rows, says):

@@ -133,6 +133,24 @@ def test_what_cannot_be_read(tmp_path, name, content, says):
         read(name, tmp_path)
 
 
+def test_a_line_ends_where_files_say_and_nowhere_else(tmp_path):
+    """Unicode has line breaks of its own, which JSON leaves as they are within a string."""
+    odd = "one\u2028two\x85three\x0bfour"
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "{odd[:-5]}"}}\n\n{{"text": "x"}}\n', "utf-8")
+    (tmp_path / "a.txt").write_text(f"{odd}\n\nlast\n", "utf-8")
+    assert [row["text"] for row in read("a.jsonl", tmp_path)] == [odd[:-5], "x"]
+    assert [row["text"] for row in read("a.txt", tmp_path)] == [odd, "", "last"]
+    (tmp_path / "empty.txt").write_text("")
+    assert read("empty.txt", tmp_path) == []
+
+
+def test_true_and_false_are_words(tmp_path):
+    """As numbers they would be the other way round: True is 1, and the first choice is 0."""
+    (tmp_path / "a.csv").write_text("text,label,n\nx,True,1\ny,False,2\n")
+    assert [row["label"] for row in read("a.csv", tmp_path)] == ["True", "False"]
+    assert [row["n"] for row in read("a.csv", tmp_path)] == [1, 2]
+
+
 @given(st.integers(0, 200), st.integers(1, 60))
 def test_parallel_files_are_sampled_alike_and_in_order(n, most):
     one, two = taken(range(n), most), taken([-i for i in range(n)], most)

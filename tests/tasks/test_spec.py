@@ -62,6 +62,8 @@ def test_a_language_has_keys_of_its_own(tmp_path):
         ({"output_type": "generate_until"}, "doc_to_choice"),
         ({"doc_to_choice": None}, "doc_to_choice: found None"),
         ({"metric_list": None}, "metric_list: found nothing"),
+        ({"generation_kwargs": {"num_beams": 4}}, "generation_kwargs.num_beams: found 4; needed"),
+        ({"generation_kwargs": {"do_sample": True}}, "generation_kwargs.do_sample: found True"),
         ({"process_results": "os.system"}, "process_results: found os.system; needed squad or"),
         ({"metadata": {"codes": "latin"}}, "codes: found latin; needed iso or flores"),
         ({"metadata": {"languages": {False: {}}}}, "metadata.languages: found False"),

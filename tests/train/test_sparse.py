@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from adamergex.errors import InputError
-from adamergex.models import add_sparse, read_sparse, write_sparse
+from adamergex.models import add_sparse, backbone, read_sparse, write_sparse
 from adamergex.models.sparse import CONFIG_FILE, WEIGHTS_FILE
+from adamergex.tasks import Example
 from adamergex.train import train_sparse, vocabulary_of
-from tests.support.backbones import QUIET_TRAINING, ROWS, assert_untouched, state
+from tests.support.backbones import QUIET_TRAINING, ROWS, assert_untouched, state, write_tiny
 from tests.support.folders import snapshot
 
 pytestmark = QUIET_TRAINING
@@ -144,3 +146,25 @@ def test_one_that_does_not_fit_the_model(tiny, tmp_path, weights, says):
     with pytest.raises(InputError, match=says), tiny.adapted(folder):
         pass
     assert_untouched(tiny, before)
+
+
+def test_an_encoder_learns_its_language_then_its_task(tmp_path):
+    """What fills in masked tokens stays out of the model that classifies; its new head is whole."""
+    name = str(write_tiny("xlm-roberta", tmp_path / "model"))
+    language, task = tmp_path / "language", tmp_path / "task"
+    body = backbone(name)
+    before = state(body)
+    trained(body, language, [Example("", f"a line of text, {i}") for i in range(8)])
+    assert_untouched(body, before)
+    classifier = backbone(name, 2)
+    rows = [Example(f"{'good' if i % 2 else 'bad'} =", "", i % 2) for i in range(8)]
+    options = {**TRAINING, "learning_rate": 1e-2, "max_steps": 12}
+    record = trained(classifier, task, rows, beneath=language, training=options)
+    assert record["losses"][-1] < record["losses"][0]
+    head = {n: p for n, p in classifier.model.named_parameters() if n.startswith("classifier.")}
+    found = read_sparse(task)
+    assert {n: len(found[n][0]) for n in head} == {n: p.numel() for n, p in head.items()}
+    assert not any(name.startswith("lm_head") for name in read_sparse(language))
+    add_sparse([task, language], tmp_path / "both")
+    after = with_it(classifier, tmp_path / "both")
+    assert not torch.equal(after["classifier.out_proj.weight"], head["classifier.out_proj.weight"])

@@ -30,7 +30,7 @@ def print_preview(recipe: Recipe) -> None:
         for language in (recipe.source, *recipe.targets):
             title = f"{reference.title}, {language}"
             if reference.task in LABELLED_BY_T:
-                console.print(f"[bold]{title}[/]: text that T will label\\n")
+                console.print(f"[bold]{title}[/]: text that T will label\n")
             else:
                 _show(console, title, catalog.reference(reference, language), tokens, recipe)
 

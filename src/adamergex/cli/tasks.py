@@ -96,7 +96,7 @@ def evaluate(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Score a model, or any PEFT adapter on it, on one task in one language."""
+    """Score a model, or an adapter on it, on one task in one language."""
     from adamergex.score import scored
 
     catalog = _catalog(task, data_files, recipe, max_samples)

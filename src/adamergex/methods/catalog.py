@@ -9,8 +9,9 @@ from typing import Any
 from adamergex.errors import InputError
 from adamergex.recipe import DataFiles, Recipe, Reference, Samples
 from adamergex.tasks import (
-    FROM_TEXT,
+    FAMILY_OF,
     LABELLED_BY_T,
+    PLAIN,
     REFERENCES,
     Data,
     Source,
@@ -84,14 +85,26 @@ class Catalog:
             raise InputError(task.name, f"{split} split in {language}", found="none", needed=needed)
         return found
 
-    def unlabelled(self, task: Task, reference: Reference, language: str) -> Data:
-        """The text of a reference task as questions of a task, without answers."""
+    def unlabelled(
+        self, task: Task, reference: Reference, language: str, *, projected: bool = False
+    ) -> Data:
+        """The text of a reference task as questions of a task, without answers.
+
+        Args:
+            task: What is asked.
+            reference: Whose text.
+            language: In which language.
+            projected: Whether the answers will be those to the source text, line by line.
+        """
         text, files = self._lines(reference, language)
         config = task.in_language(language)
         asked = {key: value for key, value in config.items() if key not in _OWN}
         description = {
             "rows": "unlabelled", "task": asked, "field": reference.field, "lines": text,
         }  # fmt: skip
+        if projected and language != self.source:
+            description["source_lines"], more = self._lines(reference, self.source)
+            files |= more
         return Data(description, files)
 
     def reference(self, reference: Reference, language: str) -> Data:
@@ -120,7 +133,7 @@ class Catalog:
 
     def plain(self, reference: Reference, language: str) -> Data:
         """The text of a reference task to be learnt as it is: what a language adapter learns."""
-        how = reference.task if reference.task in FROM_TEXT else "causal-lm"
+        how = reference.task if reference.task in FAMILY_OF else PLAIN
         text, files = self._lines(reference, language)
         return Data({"rows": "reference", "reference": how, "lines": text}, files)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class Workshop:
             return self.trained(self.catalog.reference(reference, language), label, overrides)
         own = reference.task == "self-labelled"
         labels = self.labels(reference, language if own else self.recipe.source)
-        rows = self.catalog.unlabelled(self.task, reference, language)
+        rows = self.catalog.unlabelled(self.task, reference, language, projected=not own)
         return self.trained(rows, label, overrides, labels=labels)
 
     def references(self, reference: Reference, target: str) -> dict[str, Step]:
@@ -178,15 +179,17 @@ class Workshop:
             if task.free_text:
                 needed = f"full: {task.name} is answered in free text"
                 raise InputError("training", "vocabulary", found="in-use", needed=needed)
-            wanted.append(catalog.rows(task, recipe.source, "train"))
+            learnt = [recipe.source, *(recipe.targets if "target-ft" in recipe.methods else ())]
+            wanted += [catalog.rows(task, language, "train") for language in learnt]
         for reference in recipe.reference:
-            for language in sorted({recipe.source, *recipe.targets}):  # their order says nothing
+            for language in sorted({recipe.source, *recipe.targets}):
                 if reference.task not in LABELLED_BY_T:
                     wanted.append(catalog.reference(reference, language))
                 if reference is recipe.reference[0] and {"madx", "lt-sft"} & {*recipe.methods}:
                     wanted.append(catalog.plain(reference, language))
         described = [data.config for data in wanted]
         once = [d for i, d in enumerate(described) if d not in described[:i]]
+        once.sort(key=lambda d: json.dumps(d, sort_keys=True))  # their order says nothing
         config = {"model": self._model_name, "data": once}
         files = self._files(*wanted)
         return Step("vocabulary", config, {"model": self.model}, label="tokens in use", files=files)

@@ -31,8 +31,8 @@ class Tokens:
 def row_tokens(tok: Any, row: Example, *, end: bool, most: int | None) -> Tokens:
     """A row for a decoder: one text, split where the prompt's own tokens end.
 
-    As in lm-evaluation-harness, spaces at the end of the prompt belong to the completion, and both
-    are tokenised together: words that run over the border are then as they are in running text.
+    As in lm-evaluation-harness, white space at the end of the prompt belongs to the completion, and
+    both are tokenised together: words that run over the border are then as in running text.
 
     Args:
         tok: The tokenizer.
@@ -40,7 +40,7 @@ def row_tokens(tok: Any, row: Example, *, end: bool, most: int | None) -> Tokens
         end: Whether to add the end-of-text token: a model must learn to stop.
         most: The most tokens. The prompt is cut on the left, then the completion on the right.
     """
-    prompt = row.prompt.rstrip(" ")
+    prompt = row.prompt.rstrip()
     text = row.prompt[len(prompt) :] + row.completion
     whole = tok(prompt + text, add_special_tokens=False).input_ids
     split = len(tok(prompt, add_special_tokens=False).input_ids)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from adamergex.errors import InputError
 from adamergex.methods import METHODS, Row, Workshop
+from adamergex.plan.checks import check
 from adamergex.recipe import Recipe
 from adamergex.step import Step
 from adamergex.tasks import Data, language_name
@@ -22,11 +22,9 @@ def planned(recipe: Recipe) -> Step:
     go into `results` and nowhere else.
 
     Raises:
-        InputError: A method, a task, a split, a text or a file that there is not.
+        InputError: A method, a task, a split, a text or a file that there is not; see also checks.
     """
-    for name in recipe.methods:
-        if name not in METHODS:
-            raise InputError("methods", found=name, needed=" or ".join(METHODS))
+    check(recipe)
     tasks: list[dict[str, Any]] = []
     inputs: dict[str, Step] = {}
     for task in recipe.tasks:

@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -182,7 +183,7 @@ class Scale(_Section):
         per: A scale for each `language`, or one for `all`.
     """
 
-    grid: Annotated[tuple[float, ...], Field(min_length=1)] = (0.25, 0.5, 0.75, 1.0)
+    grid: Annotated[tuple[FiniteFloat, ...], Field(min_length=1)] = (0.25, 0.5, 0.75, 1.0)
     select: Literal["dev", "unlabelled", "fixed"] = "dev"
     per: Literal["language", "all"] = "language"
 

@@ -41,7 +41,7 @@ def find_vocabulary(config: Config, inputs: Inputs, out: Path) -> Record:  # noq
 
     rows: list[Example] = []
     for wanted in config["data"]:
-        rows += examples(wanted, inputs)
+        rows += examples(_learnt(wanted, "decoder"), inputs)
         if wanted["rows"] == "task":
             items = questions(wanted, inputs).items
             rows += [Example(item.prompt, choice) for item in items for choice in item.choices]
@@ -71,12 +71,13 @@ def _training(config: Config, inputs: Inputs) -> tuple[Any, Any, dict[str, Any]]
     from adamergex.tasks import examples
 
     family = backbone_family(_model(config, inputs))
-    _check_reference(config["data"], family)
+    data = _learnt(config["data"], family)
+    _check_reference(data, family)
     labels = read_record(inputs["labels"])["predictions"] if "labels" in inputs else None
-    rows = examples(config["data"], inputs, labels)
+    rows = examples(data, inputs, labels)
     classes = None
     if family == "encoder" and rows and rows[0].label is not None:
-        classes = _classes(config["data"], inputs)
+        classes = _classes(data, inputs)
     options = {
         "training": config["training"],
         "seed": config["seed"],
@@ -84,6 +85,16 @@ def _training(config: Config, inputs: Inputs) -> tuple[Any, Any, dict[str, Any]]
         "beneath": inputs["beneath"] / "adapter" if "beneath" in inputs else None,
     }
     return backbone(_model(config, inputs), classes), rows, options
+
+
+def _learnt(data: Config, family: str) -> Config:
+    """The description with the family's own way of language modelling, where it names none."""
+    from adamergex.tasks import FAMILY_OF, PLAIN
+
+    if data.get("reference") != PLAIN:
+        return data
+    own = next(name for name, learns in FAMILY_OF.items() if learns == family)
+    return {**data, "reference": own}
 
 
 def _check_reference(data: Config, family: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from adamergex.tasks import Example, Item
 __all__ = ["Answer", "likelihoods", "token_likelihoods"]
 
 _BATCH_TOKENS = 1024
+
+_BATCH_CACHE = 8192
+"""Tokens in the caches of the choices of one item that are run at once."""
 
 _BATCH_LOGITS = 64
 """Rows of logits at once: 64 MiB in float32 for a vocabulary of 262,144."""
@@ -48,8 +52,6 @@ def likelihoods(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[l
     for item, row in zip(items, tokens, strict=True):
         if any(len(t.ids) == t.prompt_length for t in row):
             raise InputError("item", item.id, found="a choice without a token", needed="text")
-        if _shared(row) == 0:
-            raise InputError("item", item.id, found="choices that share no token", needed="one")
     if backbone.family == "encoder-decoder":
         return _paired(backbone, model, tokens)
     return token_likelihoods(backbone, model, tokens)
@@ -61,23 +63,27 @@ def token_likelihoods(
 ) -> list[list[Answer]]:
     """As `likelihoods`, of a decoder: for each item the tokens of its choices, prompt included.
 
-    What the choices of an item share, at least one token, is run once, and each choice after it.
+    What the choices of an item share is run once, and each choice after it.
     """
-    found: dict[int, list[Answer]] = {}
+    found: dict[tuple[int, int], list[Answer]] = {}
     head = backbone.model.get_output_embeddings().weight
-    for each in sorted({len(row) for row in tokens}):
-        group = {i: row for i, row in enumerate(tokens) if len(row) == each}
+    pieces = {(i, k): row for i, whole in enumerate(tokens) for k, row in _pieces(whole)}
+    for each in sorted({len(row) for row in pieces.values()}):
+        group = {i: row for i, row in pieces.items() if len(row) == each}
         shared = {i: _shared(row) for i, row in group.items()}
         prompts = sorted(((i, row[0].ids[: shared[i]]) for i, row in group.items()), key=_length)
+        after = {
+            i: each * (max(len(t.ids) for t in row) - shared[i] - 1) for i, row in group.items()
+        }
         # Between a prefix and a short prompt there would be padding, which sliding windows count.
-        for batch in _batches(prompts, alike=has_prefix(model)):
+        for batch in _batches(prompts, after, alike=has_prefix(model)):
             states, cache, mask = prefilled(model, [ids for _, ids in batch])
             tails = [[t.ids[shared[i] :] for t in group[i]] for i, _ in batch]
             longest = max(len(tail) for row in tails for tail in row) - 1
             if longest:
                 inner = [[tail[:-1] or [0] for tail in row] for row in tails]
-                after = continued(model, cache, mask, inner)
-                states = torch.cat([states, after.flatten(0, 1)])
+                rest = continued(model, cache, mask, inner)
+                states = torch.cat([states, rest.flatten(0, 1)])
             answers = [t for i, _ in batch for t in group[i]]
             places = [
                 # All choices of a prompt begin where it ends: at one and the same state.
@@ -88,7 +94,20 @@ def token_likelihoods(
             flat = _answers(states, head, places, [t.answer for t in answers])
             for k, (i, _) in enumerate(batch):
                 found[i] = flat[k * each : (k + 1) * each]
-    return [found[i] for i in range(len(tokens))]
+    return [
+        [answer for k, _ in _pieces(row) for answer in found[i, k]] for i, row in enumerate(tokens)
+    ]
+
+
+def _pieces(row: list[Tokens]) -> list[tuple[int, list[Tokens]]]:
+    """The choices of an item in parts that are run at once, each with its place.
+
+    Every choice has a copy of the prompt's cache. Choices whose prompts were cut at other places
+    may share nothing; each is then run alone.
+    """
+    longest = max((len(t.ids) for t in row), default=1)
+    most = max(1, _BATCH_CACHE // longest) if row and _shared(row) else 1
+    return [(k, row[k : k + most]) for k in range(0, len(row), most)]
 
 
 def _shared(row: list[Tokens]) -> int:
@@ -173,16 +192,23 @@ def _padded(backbone: Backbone, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
 
 
 def _batches(
-    rows: list[tuple[Any, list[int]]], *, alike: bool = False
+    rows: list[tuple[Any, list[int]]],
+    more: Mapping[Any, int] = MappingProxyType({}),
+    *,
+    alike: bool = False,
 ) -> list[list[tuple[Any, list[int]]]]:
-    """Rows in groups of about _BATCH_TOKENS tokens, in order; of one length each if `alike`."""
+    """Rows in groups of about _BATCH_TOKENS tokens, in order; of one length each if `alike`.
+
+    `more` says how many tokens are run for a row besides its own.
+    """
     groups: list[list[tuple[Any, list[int]]]] = []
-    size = _BATCH_TOKENS
-    for row in rows:
-        other = alike and bool(groups) and len(groups[-1][0][1]) != len(row[1])
-        if size + len(row[1]) > _BATCH_TOKENS or other:
+    size = 0
+    for key, ids in rows:
+        own = len(ids) + more.get(key, 0)
+        other = alike and bool(groups) and len(groups[-1][0][1]) != len(ids)
+        if not groups or size + own > _BATCH_TOKENS or other:
             groups.append([])
             size = 0
-        groups[-1].append(row)
-        size += len(row[1])
+        groups[-1].append((key, ids))
+        size += own
     return groups

@@ -10,6 +10,9 @@ from adamergex.tasks import Item
 
 __all__ = ["generations"]
 
+_LONGEST = 4096
+"""Tokens of prompt and answer together; the prompt is cut on the left."""
+
 
 def generations(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[str]:
     """What a model writes after each prompt, up to the item's `until` or `max_gen_toks`.
@@ -28,7 +31,8 @@ def generations(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[s
 
     from adamergex.score.harness import HarnessModel
 
-    harness: Any = cast(Any, HarnessModel)(backbone)
+    length = min(backbone.positions, _LONGEST)
+    harness: Any = cast(Any, HarnessModel)(backbone, max_length=length)
     harness._model = model  # the one with the adapter on it
     requests = [
         Instance(
@@ -38,7 +42,7 @@ def generations(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[s
                 item.prompt,
                 {
                     "until": list(item.until),
-                    "max_gen_toks": min(item.max_gen_toks, harness.max_length // 2),
+                    "max_gen_toks": min(item.max_gen_toks, length // 2),
                     "do_sample": False,
                 },
             ),

@@ -22,9 +22,6 @@ _HFLM: Any = HFLM  # its decorator hides what it is from type checkers
 _BATCH = 32
 """Rows written at once: a step costs about as much for many rows as for one."""
 
-_LONGEST = 4096
-"""Tokens of prompt and answer together; the prompt is cut on the left."""
-
 
 @register_model("adamergex")
 class HarnessModel(_HFLM):
@@ -70,7 +67,7 @@ class HarnessModel(_HFLM):
             backend="causal" if decoder else "seq2seq",
             tokenizer=base.tokenizer,
             batch_size=_BATCH if batch_size in (None, 1, "1") else batch_size,
-            max_length=min(base.positions, _LONGEST) if max_length is None else max_length,
+            max_length=base.positions if max_length is None else max_length,
             add_bos_token=base.tokenizer.bos_token_id is not None if decoder else None,
         )
         self.base = base
@@ -80,7 +77,7 @@ class HarnessModel(_HFLM):
 
     def _loglikelihood_tokens(
         self,
-        requests: Sequence[tuple[tuple[str, str], list[int], list[int]]],
+        requests: Sequence[tuple[tuple[str, str] | None, list[int], list[int]]],
         disable_tqdm: bool = False,
         **options: Any,
     ) -> list[Answer]:
@@ -96,7 +93,8 @@ class HarnessModel(_HFLM):
         ):
             found.update(zip(row, answers, strict=True))
         for i, (key, _, _) in enumerate(requests):
-            self.cache_hook.add_partial("loglikelihood", key, found[i])
+            if key is not None:  # as it is for the parts of a whole text
+                self.cache_hook.add_partial("loglikelihood", key, found[i])
         return [found[i] for i in range(len(requests))]
 
     def _tokens(self, prompt: list[int], answer: list[int]) -> Tokens:

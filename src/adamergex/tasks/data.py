@@ -2,7 +2,8 @@
 
     {"rows": "task", "task": {...}, "source": SOURCE, "max_samples": None}   # and
         "labelled": False where the answers must not be seen
-    {"rows": "unlabelled", "task": {...}, "field": "text", "lines": LINES}
+    {"rows": "unlabelled", "task": {...}, "field": "text", "lines": LINES}   # and
+        "source_lines": LINES where labels of those are to be these lines' own
     {"rows": "reference", "reference": "translation", "lines": LINES, ...}
 
 LINES is {"source": SOURCE, "column": "text", "max_samples": 2000}; SOURCE is that of tasks.sources.
@@ -21,7 +22,7 @@ from adamergex.tasks.examples import Example
 from adamergex.tasks.harness import Questions
 from adamergex.tasks.reference import COUNTERPARTS, FROM_TEXT, translation
 from adamergex.tasks.sources import Files, rows, taken
-from adamergex.tasks.text import lines
+from adamergex.tasks.text import lines, parallel_lines
 
 __all__ = ["Data", "examples", "questions"]
 
@@ -49,7 +50,12 @@ def questions(wanted: Mapping[str, Any], files: Files) -> Questions:
         found = taken(rows(wanted["source"], files), wanted["max_samples"])
         return Questions(wanted["task"], found, labelled=wanted.get("labelled", True))
     if wanted["rows"] == "unlabelled":
-        found = [{wanted["field"]: line} for line in lines(wanted["lines"], files)]
+        read = (
+            parallel_lines(wanted["lines"], wanted["source_lines"], files)[0]
+            if "source_lines" in wanted
+            else lines(wanted["lines"], files)
+        )
+        found = [{wanted["field"]: line} for line in read]
         return Questions(wanted["task"], found, labelled=False)
     raise InputError("rows", found=wanted["rows"], needed="task or unlabelled")
 
@@ -63,6 +69,7 @@ def examples(
         wanted: The description.
         files: See tasks.sources.rows.
         labels: For unlabelled rows, the answer to each: an index among the choices, or a text.
+            Rows with an empty text are left out.
 
     Raises:
         InputError: As `questions`; texts that should be parallel and are not.
@@ -75,16 +82,17 @@ def examples(
     return [
         Example(item.prompt, item.choices[label], label)
         if isinstance(label, int)
-        else Example(item.prompt, f" {label.strip()}")
+        else Example(item.prompt, f"{asked.delimiter}{label.strip()}")
         for item, label in zip(asked.items, labels, strict=True)
+        if isinstance(label, int) or label.strip()
     ]
 
 
 def _reference(wanted: Mapping[str, Any], files: Files) -> list[Example]:
-    read = lines(wanted["lines"], files)
     if wanted["reference"] in FROM_TEXT:
+        read = lines(wanted["lines"], files)
         return FROM_TEXT[wanted["reference"]]([line for line in read if line])
-    written = lines(wanted["source_lines"], files)
+    read, written = parallel_lines(wanted["lines"], wanted["source_lines"], files)
     made = COUNTERPARTS.get(wanted.get("counterpart", ""))
     if made is not None:
         read = [made(line, random.Random(i)) for i, line in enumerate(written)]

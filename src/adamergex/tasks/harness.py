@@ -40,13 +40,17 @@ class Questions:
         self._asked = [self._ask(i, dict(row)) for i, row in enumerate(self._task.task_docs)]
 
     @property
+    def delimiter(self) -> str:
+        """What stands between a prompt and an answer in free text."""
+        return str(self._task.config.target_delimiter)
+
+    @property
     def items(self) -> list[Item]:
         """One for each row."""
         return [asked.item for asked in self._asked]
 
     def examples(self) -> list[Example]:
         """One training row for each row: the prompt, and the answer as it would be scored."""
-        delimiter = self._task.config.target_delimiter
         made: list[Example] = []
         for asked in self._asked:
             if asked.item.choices:
@@ -55,7 +59,7 @@ class Questions:
             else:
                 target = self._task.doc_to_target(asked.doc)
                 answer = target[0] if isinstance(target, list) else target
-                completion = f"{delimiter}{answer}"
+                completion = f"{self.delimiter}{answer}"
             made.append(Example(asked.item.prompt, completion, asked.item.gold))
         return made
 
@@ -66,7 +70,8 @@ class Questions:
             answers: For each item: (log-likelihood, is greedy) of each choice, or one free text.
 
         Returns:
-            Metric -> a value for each item. Where a task has filters, `metric,filter`.
+            Metric -> a value for each item, in the order of the task's metric_list. Where a task
+            has filters, `metric,filter`.
         """
         for asked, given in zip(self._asked, answers, strict=True):
             for request, answer in zip(asked.requests, given, strict=True):
@@ -82,7 +87,10 @@ class Questions:
                     key = metric if name == "none" else f"{metric},{name}"
                     number = isinstance(value, int | float)  # NumPy's are floats too
                     found.setdefault(key, []).append(float(value) if number else value)
-        return found
+        order = [str(entry["metric"]) for entry in self._task.config.metric_list or []]
+        places = {name: i for i, name in enumerate(order)}
+        by_place = sorted(found, key=lambda key: places.get(key.partition(",")[0], len(order)))
+        return {key: found[key] for key in by_place}
 
     def aggregated(self, metric: str, values: Sequence[Any]) -> float:
         """The values of a metric over all items, as the task wants them brought together."""
@@ -160,7 +168,9 @@ def _prepare_harness() -> None:
 def _index(target: Any, choices: list[str]) -> int | None:
     if isinstance(target, str):
         return choices.index(target) if target in choices else None
-    return int(target) if 0 <= int(target) < len(choices) else None
+    if not isinstance(target, int | float) or target != int(target):
+        return None
+    return int(target) if 0 <= target < len(choices) else None
 
 
 def _misfit(name: str, number: int, row: Mapping[str, Any], error: Exception) -> InputError:

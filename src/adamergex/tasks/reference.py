@@ -19,6 +19,7 @@ __all__ = [
     "FAMILY_OF",
     "FROM_TEXT",
     "LABELLED_BY_T",
+    "PLAIN",
     "REFERENCES",
     "cloze",
     "plain_text",
@@ -122,6 +123,9 @@ FAMILY_OF: Mapping[str, str] = MappingProxyType(
     {"causal-lm": "decoder", "masked-lm": "encoder", "span-corruption": "encoder-decoder"}
 )
 """The one family of backbone that a way of language modelling is for."""
+
+PLAIN = "language-modelling"
+"""The one of these that the backbone's family learns by, where a recipe names none of them."""
 
 LABELLED_BY_T = ("self-labelled", "projected-labels")
 """The target task on text that T labelled: on each language's own lines, or on the source side."""

@@ -10,16 +10,15 @@ SHA-256 of what it holds; where it lies is no part of what a step is.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from adamergex.errors import InputError
+from adamergex.step import digest
 
 __all__ = ["FORMATS", "Files", "Row", "Source", "file_source", "hub_source", "rows", "taken"]
 
@@ -53,7 +52,7 @@ def file_source(
         raise InputError(where, "file name", found=where.suffix, needed=" or ".join(FORMATS))
     if not where.is_file():
         raise InputError(where, found="no such file", needed="a data file")
-    source: Source = {"file": _digest(where), "format": kind}
+    source: Source = {"file": digest(where), "format": kind}
     if columns:
         source["columns"] = list(columns)
     if part:
@@ -83,7 +82,7 @@ def rows(source: Source, files: Files) -> list[Row]:
     if "hub" in source:
         return _hub_rows(source)
     path = files[source["file"]]
-    if _digest(path) != source["file"]:
+    if digest(path) != source["file"]:
         raise InputError(path, found="another content than when the run was planned", needed="it")
     found = _file_rows(path, source["format"], source.get("columns"))
     start, stop = source.get("part") or (None, None)
@@ -101,21 +100,6 @@ def taken(found: Sequence[Any], most: int | None, seed: int = 0) -> list[Any]:
     return [found[i] for i in sorted(random.Random(seed).sample(range(len(found)), most))]
 
 
-def _digest(path: Path) -> str:
-    state = path.stat()
-    return _digest_of(path, state.st_mtime_ns, state.st_size)
-
-
-@lru_cache(maxsize=1024)
-def _digest_of(path: Path, changed: int, size: int) -> str:  # noqa: ARG001 - they are the key
-    """SHA-256 of a file; a plan asks for that of one file many times."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(2**20):
-            found.update(part)
-    return found.hexdigest()
-
-
 def _hub_rows(source: Source) -> list[Row]:
     import datasets
 
@@ -127,10 +111,11 @@ def _hub_rows(source: Source) -> list[Row]:
 
 def _file_rows(path: Path, kind: str, columns: list[str] | None) -> list[Row]:
     try:
-        if kind == "txt":
-            return [{"text": line} for line in path.read_text(encoding="utf-8").splitlines()]
-        if kind == "jsonl":
-            lines = path.read_text(encoding="utf-8").splitlines()
+        if kind in ("txt", "jsonl"):
+            # Not splitlines(): there are line breaks of Unicode's that are part of a line.
+            lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+            if kind == "txt":
+                return [{"text": line} for line in lines if len(lines) > 1 or line]
             return [json.loads(line) for line in lines if line.strip()]
         if kind == "json":
             return _json_rows(json.loads(path.read_text(encoding="utf-8")), path)
@@ -150,7 +135,12 @@ def _table(path: Path, kind: str, columns: list[str] | None) -> Any:
     tabs: dict[str, Any] = {"sep": "\t", "quoting": csv.QUOTE_NONE} if kind == "tsv" else {}
     header: dict[str, Any] = {"names": columns, "header": None} if columns else {}
     # "None", "NA" and "null" are words.
-    table = pandas.read_csv(path, keep_default_na=False, encoding="utf-8", **tabs, **header)
+    options = {"keep_default_na": False, "encoding": "utf-8", **tabs, **header}
+    table = pandas.read_csv(path, **options)
+    # So are "True" and "False": a label is not the number of a choice.
+    words = {name: str for name, kind in table.dtypes.items() if kind.kind == "b"}
+    if words:
+        table = pandas.read_csv(path, dtype=words, **options)
     if not isinstance(table.index, pandas.RangeIndex):  # pandas took the surplus for an index
         raise ValueError(f"rows with more fields than the {len(table.columns)} columns")
     return table

@@ -30,6 +30,10 @@ __all__ = ["BUILTIN_FOLDER", "Task", "builtin_tasks", "filled", "find_task", "ta
 BUILTIN_FOLDER = Path(__file__).parent / "builtin"
 _PLACE = re.compile(r"(?<!\{)\{language\}(?!\})")
 _OUTPUTS = ("multiple_choice", "generate_until")
+_GENERATION: Mapping[str, tuple[float] | None] = {
+    "until": None, "max_gen_toks": None, "do_sample": (False,), "temperature": (0.0,),
+}  # fmt: skip
+"""Keys of generation_kwargs, each with the one value that it may have."""
 _KEYS = frozenset(
     # Those of lm-evaluation-harness that change a prompt, an answer or a measure. What would run
     # Python, or ask for several prompts of one item, is not among them.
@@ -130,8 +134,12 @@ def task_source(config: Mapping[str, Any], split: str) -> Source:
         raise InputError(config["task"], "dataset_path", found="none", needed="one, or data_files")
     if path == "builtin:emoji":
         return emoji.source(str(config["dataset_name"]), split)
+    options = config.get("dataset_kwargs") or {}
+    if "data_files" in options or "data_dir" in options:
+        needed = "data_files in the recipe, or --data-files: a step is known by what its files hold"
+        raise InputError(config["task"], "dataset_kwargs", found=options, needed=needed)
     name = config.get("dataset_name")
-    return hub_source(path, name, split, config.get("dataset_kwargs") or {})
+    return hub_source(path, name, split, options)
 
 
 def builtin_tasks() -> list[str]:
@@ -181,6 +189,10 @@ def _check(config: Mapping[str, Any], path: Path) -> None:
             path, "doc_to_choice", found=config.get("doc_to_choice"),
             needed="choices for multiple_choice, and only there",
         )  # fmt: skip
+    for key, value in (config.get("generation_kwargs") or {}).items():
+        if key not in _GENERATION or _GENERATION[key] not in (None, (value,)):
+            needed = "until, max_gen_toks, do_sample: false: answers are written greedily"
+            raise InputError(path, f"generation_kwargs.{key}", found=value, needed=needed)
     measured = config.get("process_results")
     if measured is not None and measured not in METRICS:
         raise InputError(path, "process_results", found=measured, needed=" or ".join(METRICS))

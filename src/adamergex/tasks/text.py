@@ -13,7 +13,7 @@ from adamergex.tasks.languages import code_for
 from adamergex.tasks.sources import Files, Source, file_source, hub_source, rows, taken
 from adamergex.tasks.spec import filled
 
-__all__ = ["TEXTS", "lines", "text_source"]
+__all__ = ["TEXTS", "lines", "parallel_lines", "text_source"]
 
 TEXTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -65,12 +65,37 @@ def lines(description: Mapping[str, Any], files: Files) -> list[str]:
         files: See sources.rows.
 
     Raises:
-        InputError: No such column.
+        InputError: No such column, or a row without a text in it.
     """
-    found = rows(description["source"], files)
-    column = description["column"]
+    return taken(_all_lines(description, files), description["max_samples"])
+
+
+def parallel_lines(
+    description: Mapping[str, Any], source: Mapping[str, Any], files: Files
+) -> tuple[list[str], list[str]]:
+    """The lines of a text and of the source text that it is parallel to, as `lines` reads them.
+
+    Raises:
+        InputError: Also texts of different lengths, before any lines are drawn from them.
+    """
+    found, wanted = _all_lines(description, files), _all_lines(source, files)
+    if len(found) != len(wanted):
+        needed = f"{len(wanted)}, as in the source language: parallel text"
+        raise InputError(_name(description, files), "lines", found=len(found), needed=needed)
+    return taken(found, description["max_samples"]), taken(wanted, source["max_samples"])
+
+
+def _all_lines(description: Mapping[str, Any], files: Files) -> list[str]:
+    found, column = rows(description["source"], files), description["column"]
     if found and column not in found[0]:
-        name = files.get(description["source"].get("file", ""), description["source"])
-        raise InputError(name, "column", found=column, needed=" or ".join(map(str, found[0])))
-    texts = [" ".join(str(row[column]).split()) for row in found]
-    return taken(texts, description["max_samples"])
+        needed = " or ".join(map(str, found[0]))
+        raise InputError(_name(description, files), "column", found=column, needed=needed)
+    for number, row in enumerate(found):
+        if row[column] is None:
+            field = f"row {number}, {column}"
+            raise InputError(_name(description, files), field, found="null", needed="text")
+    return [" ".join(str(row[column]).split()) for row in found]
+
+
+def _name(description: Mapping[str, Any], files: Files) -> Any:
+    return files.get(description["source"].get("file", ""), description["source"])

@@ -45,11 +45,13 @@ def made_trainer(
     if backbone.family == "decoder":
         trainer: Any = AdapterTrainer(
             model=model,
-            args=SFTConfig(
-                padding_free=packing,
-                max_length=None,  # rows are cut already
-                dataset_kwargs={"skip_prepare_dataset": True},
-                **arguments,
+            args=_on_one_device(
+                SFTConfig(
+                    padding_free=packing,
+                    max_length=None,  # rows are cut already
+                    dataset_kwargs={"skip_prepare_dataset": True},
+                    **arguments,
+                )
             ),
             train_dataset=_completions(tokens, masked=True),
             processing_class=backbone.tokenizer,
@@ -59,13 +61,20 @@ def made_trainer(
         data, collator = _other(backbone, rows, tokens)
         trainer = _PlainTrainer(
             model=model,
-            args=TrainingArguments(**arguments),
+            args=_on_one_device(TrainingArguments(**arguments)),
             train_dataset=data,
             data_collator=collator,
             processing_class=backbone.tokenizer,
         )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _on_one_device(arguments: Any) -> Any:
+    """A process trains on one GPU: with DataParallel the batch would grow with the machine."""
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _other(backbone: Backbone, rows: Sequence[Example], tokens: Sequence[Tokens]) -> Any:

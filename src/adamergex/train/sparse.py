@@ -30,14 +30,14 @@ def train_sparse(
     """Fine-tunes all weights, keeps the places of those that changed most, trains only them anew.
 
     Departs from the publication in what may change at all: not the embeddings and the output layer,
-    which with a large vocabulary are most of a small model. Weights do not decay, or those that are
-    not trained would move.
+    which with a large vocabulary are most of a small model. Of a classification head, which is new,
+    all weights change. Weights do not decay, or those that are not trained would move.
 
     Args:
         backbone: The base model; as it was, when this returns.
         rows: What to train on.
         output: The folder to make; see models.sparse.
-        density: The share of the weights that may change which do.
+        density: The share of the weights that may change which do, the head not counted.
         training: See train_adapter.
         seed: Of the order of the rows.
         vocabulary: See AdapterTrainer.
@@ -49,7 +49,7 @@ def train_sparse(
     arguments = {**training, "weight_decay": 0.0}
     with backbone.upon(beneath):
         tokens = tokenised(backbone, rows, training, vocabulary)
-        weights = _trainable(backbone.model)
+        weights, head = _trainable(backbone)
         start = {name: weight.detach().clone() for name, weight in weights.items()}
 
         def train() -> dict[str, Any]:
@@ -59,7 +59,9 @@ def train_sparse(
 
         try:
             train()
-            masks = _most_changed(weights, start, density)
+            body = {name: weight for name, weight in weights.items() if name not in head}
+            masks = _most_changed(body, start, density)
+            masks |= {name: torch.ones_like(weights[name], dtype=torch.bool) for name in head}
             _rewind(weights, start)
             record = _train_masked(weights, masks, train)
             found = {name: _difference(w, start[name], masks[name]) for name, w in weights.items()}
@@ -73,15 +75,26 @@ def train_sparse(
     return {**record, **facts}
 
 
-def _trainable(model: Any) -> dict[str, Any]:
-    """The weights that may change: all but embeddings and the output layer."""
+def _trainable(backbone: Backbone) -> tuple[dict[str, Any], set[str]]:
+    """The weights that may change, and which of them are a classification head's.
+
+    Not embeddings and output layer; nor what an encoder has on top to fill in masked tokens, which
+    is no part of the model that classifies.
+    """
+    model = backbone.model
     fixed = {
         id(weight)
         for module in (model.get_input_embeddings(), model.get_output_embeddings())
         if module is not None
         for weight in module.parameters()
     }
-    return {name: w for name, w in model.named_parameters() if id(w) not in fixed}
+    found = {name: w for name, w in model.named_parameters() if id(w) not in fixed}
+    if backbone.family != "encoder":
+        return found, set()
+    head = {name for name in found if not name.startswith(f"{model.base_model_prefix}.")}
+    if type(model).__name__.endswith("ForSequenceClassification"):
+        return found, head
+    return {name: weight for name, weight in found.items() if name not in head}, set()
 
 
 def _count(weights: Mapping[str, Any]) -> int:

@@ -1,0 +1,75 @@
+"""Recipes that could not be carried out to the end, or not honestly, are refused before that."""
+
+import shutil
+
+import pytest
+
+from adamergex.errors import InputError
+from adamergex.plan import planned
+from adamergex.recipe import demo_recipe
+from adamergex.tasks import find_task
+from tests.plan.test_experiment import local_recipe
+
+DORA = "adapter={type: lora, r: 4, use_dora: true}"
+IA3 = "adapter={type: ia3}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["methods=[source-ft, magic]"], "methods: found magic; needed zero-shot or"),
+        (["data_files={emoj: {train: x.csv}}"], "data_files: found emoj; needed emoji"),
+        (["methods=[madx]", IA3], "adapter: type: found ia3; needed lora, for madx"),
+        (["methods=[arimerge]", DORA], "adapter: use_dora: found True; needed false, for arimerge"),
+        (
+            ["methods=[layer-swapping]", "scale={grid: [0.5, 1.5]}"],
+            "scale: grid: found 1.5; needed 0 to 1, a share of the layers",
+        ),
+        (
+            ["tasks=[mgsm]", "source=en", "targets=[sw]", "scale={select: unlabelled}"],
+            "scale: select: found unlabelled; needed dev or fixed: answers to mgsm in free text",
+        ),
+    ],
+)
+def test_what_is_known_to_fail_is_refused_before_anything_is_trained(changes, says):
+    with pytest.raises(InputError) as raised:
+        planned(demo_recipe(["training.vocabulary=full", *changes]))
+    assert says in str(raised.value)
+
+
+def test_two_tasks_of_one_name_would_overwrite_each_other(tmp_path):
+    shutil.copy(find_task("emoji", tmp_path).path, tmp_path / "emoji.yaml")
+    with pytest.raises(InputError, match="tasks: found emoji twice; needed names that differ"):
+        planned(demo_recipe([f"tasks=[emoji, {tmp_path / 'emoji.yaml'}]"]))
+
+
+@pytest.mark.parametrize(
+    ("dev", "test", "apart"),
+    [
+        ("sw.csv[:4]", "sw.csv[4:]", True),
+        ("sw.csv[4:]", "sw.csv[:4]", True),
+        ("sw.csv[2:4]", "sw.csv[4:6]", True),
+        ("sw.csv", "sw.csv", False),
+        ("sw.csv", "sw.csv[8:]", False),
+        ("sw.csv[:5]", "sw.csv[4:]", False),
+        ("sw.csv[3:6]", "sw.csv[2:4]", False),
+    ],
+)
+def test_dev_and_test_share_no_row(tmp_path, dev, test, apart):
+    recipe = local_recipe(tmp_path / "x")
+    files = recipe.data_files["t"].model_copy(update={"dev": dev, "test": test})
+    recipe = recipe.model_copy(update={"data_files": {"t": files}})
+    if apart:
+        planned(recipe)
+        return
+    with pytest.raises(InputError, match="data_files: t, sw: found dev and test with rows in com"):
+        planned(recipe)
+
+
+def test_a_copy_under_another_name_is_found_out(tmp_path):
+    """Files are known by what they hold."""
+    recipe = local_recipe(tmp_path / "x")
+    (tmp_path / "x" / "copy.csv").write_bytes((tmp_path / "x" / "sw.csv").read_bytes())
+    files = recipe.data_files["t"].model_copy(update={"dev": "sw.csv", "test": "copy.csv"})
+    with pytest.raises(InputError, match="rows in common"):
+        planned(recipe.model_copy(update={"data_files": {"t": files}}))
