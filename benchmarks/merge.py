@@ -51,9 +51,11 @@ if base == "meta":
 else:
     model = LlamaForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
 roles = ("task", "reference-target", "reference-source")
-model = PeftModel.from_pretrained(model, f"{folder}/{roles[0]}", adapter_name=roles[0])
+# Without the last option PEFT would compute and write float32, twice the bytes.
+options = {"autocast_adapter_dtype": False}
+model = PeftModel.from_pretrained(model, f"{folder}/{roles[0]}", roles[0], **options)
 for role in roles[1:]:
-    model.load_adapter(f"{folder}/{role}", adapter_name=role)
+    model.load_adapter(f"{folder}/{role}", role, **options)
 start = time.perf_counter()
 """
 PEFT = (

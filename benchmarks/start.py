@@ -18,7 +18,6 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=11)
     runs = parser.parse_args().runs
-    merge.WIDTH = merge.INNER = 8
     merge.SHAPES = dict.fromkeys(merge.SHAPES, (8, 8))
     with tempfile.TemporaryDirectory() as scratch:
         folder = merge.make_adapters(Path(scratch) / "tiny", 2, 1)

@@ -16,7 +16,7 @@ from typing import Any
 
 __all__ = ["SCHEMA", "Step", "digest", "in_order"]
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised when records or folders change their meaning: old ones are then not used again."""
 
 

@@ -11,6 +11,7 @@ from adamergex.tasks import find_task
 from tests.plan.test_experiment import local_recipe
 
 DORA = "adapter={type: lora, r: 4, use_dora: true}"
+BIAS = "adapter={type: lora, bias: lora_only}"
 IA3 = "adapter={type: ia3}"
 
 
@@ -20,7 +21,8 @@ IA3 = "adapter={type: ia3}"
         (["methods=[source-ft, magic]"], "methods: found magic; needed zero-shot or"),
         (["data_files={emoj: {train: x.csv}}"], "data_files: found emoj; needed emoji"),
         (["methods=[madx]", IA3], "adapter: type: found ia3; needed lora, for madx"),
-        (["methods=[arimerge]", DORA], "adapter: use_dora: found True; needed false, for arimerge"),
+        (["methods=[arimerge]", DORA], "adapter: use_dora: found True; needed none, for arimerge"),
+        (["methods=[madx]", BIAS], "adapter: bias: found lora_only; needed none, for madx"),
         (
             ["methods=[layer-swapping]", "scale={grid: [0.5, 1.5]}"],
             "scale: grid: found 1.5; needed 0 to 1, a share of the layers",
@@ -62,7 +64,7 @@ def test_dev_and_test_share_no_row(tmp_path, dev, test, apart):
     if apart:
         planned(recipe)
         return
-    with pytest.raises(InputError, match="data_files: t, sw: found dev and test with rows in com"):
+    with pytest.raises(InputError, match="t: sw: found dev and test with rows in common"):
         planned(recipe)
 
 
@@ -73,3 +75,22 @@ def test_a_copy_under_another_name_is_found_out(tmp_path):
     files = recipe.data_files["t"].model_copy(update={"dev": "sw.csv", "test": "copy.csv"})
     with pytest.raises(InputError, match="rows in common"):
         planned(recipe.model_copy(update={"data_files": {"t": files}}))
+
+
+@pytest.mark.parametrize(
+    ("dev", "test", "apart"),
+    [("test", "test", False), ("validation", "test", True), ("test[:9]", "test[9:]", True)],
+)
+def test_splits_on_the_hub_too(tmp_path, dev, test, apart):
+    recipe = local_recipe(tmp_path / "x")
+    hub = f"dataset_path: x/y\ntraining_split: train\nvalidation_split: {dev}\ntest_split: {test}\n"
+    path = tmp_path / "x" / "t.yaml"
+    path.write_text(path.read_text() + hub)
+    recipe = recipe.model_copy(update={"data_files": {}})
+    fixed = recipe.scale.model_copy(update={"select": "fixed", "grid": (0.5,)})
+    planned(recipe.model_copy(update={"scale": fixed}))  # where nothing is chosen
+    if apart:
+        planned(recipe)
+        return
+    with pytest.raises(InputError, match="rows in common"):
+        planned(recipe)

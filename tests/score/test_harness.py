@@ -45,7 +45,7 @@ def pairs():
 
 @pytest.fixture
 def ours(tiny_folder):
-    return HarnessModel(str(tiny_folder))
+    return HarnessModel(str(tiny_folder), add_bos_token=True)
 
 
 def test_lm_eval_knows_it_by_name():
@@ -69,28 +69,44 @@ def test_with_an_adapter(tiny_folder, tmp_path, pairs):
     theirs = peer(tiny_folder)
     theirs._model = PeftModel.from_pretrained(again, tmp_path / "adapter").eval()
     wanted, _ = answers(theirs, asked(pairs))
-    ours = HarnessModel(str(tiny_folder), peft=str(tmp_path / "adapter"))
-    with ours._put_on:
-        logs, _ = answers(ours, asked(pairs))
-    np.testing.assert_allclose(logs, wanted, rtol=0, atol=5e-5)
-    assert np.abs(answers(ours, asked(pairs))[0] - wanted).max() > 1e-2
+    options = {"add_bos_token": True, "peft": str(tmp_path / "adapter")}
+    one, two = HarnessModel(str(tiny_folder), **options), HarnessModel(str(tiny_folder), **options)
+    for model in (one, two):  # each has weights of its own, with the adapter on them once
+        np.testing.assert_allclose(answers(model, asked(pairs))[0], wanted, rtol=0, atol=5e-5)
+    plain = HarnessModel(str(tiny_folder), add_bos_token=True)
+    assert np.abs(answers(plain, asked(pairs))[0] - wanted).max() > 1e-2
 
 
 @pytest.mark.parametrize("most", [6, 9])
 def test_what_is_too_long_is_cut_as_there(tiny_folder, most):
     pairs = [("a face with a big smile and an apple in the train", " Food")]
-    ours = HarnessModel(str(tiny_folder), max_length=most)
+    ours = HarnessModel(str(tiny_folder), max_length=most, add_bos_token=True)
     logs, _ = answers(ours, asked(pairs))
     np.testing.assert_allclose(
         logs, answers(peer(tiny_folder, max_length=most), asked(pairs))[0], atol=5e-5
     )
-    assert abs(logs - answers(HarnessModel(str(tiny_folder)), asked(pairs))[0]) > 1e-3
+    whole = HarnessModel(str(tiny_folder), add_bos_token=True)
+    assert abs(logs - answers(whole, asked(pairs))[0]) > 1e-3
 
 
 def test_an_answer_that_does_not_fit_is_refused(tiny_folder):
     ours = HarnessModel(str(tiny_folder), max_length=2)
     with pytest.raises(InputError, match=r"max_length: found an answer of \d+ tokens; needed 2"):
         answers(ours, asked([("a lion", " the race of the train")]))
+
+
+def test_an_answer_without_a_token_is_refused(ours):
+    with pytest.raises(InputError, match="found a continuation without a token"):
+        ours._loglikelihood_tokens([(("New Yor", "k"), [5, 6], [])])
+
+
+def test_without_being_told_texts_begin_as_the_tokenizer_begins_them(tiny_folder, pairs):
+    theirs = HFLM(pretrained=str(tiny_folder), device="cpu", dtype="float32")
+    found, wanted = (
+        answers(HarnessModel(str(tiny_folder)), asked(pairs)),
+        answers(theirs, asked(pairs)),
+    )
+    np.testing.assert_allclose(found[0], wanted[0], rtol=0, atol=5e-5)
 
 
 def test_free_text_and_whole_texts(ours, tiny_folder):

@@ -54,8 +54,9 @@ def test_of_parallel_texts_the_same_lines_are_drawn(tmp_path):
         assert row.prompt == f"sw {number} in English:"
 
 
-def test_a_row_without_text_is_named(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"text": "x"}\n{"text": null}\n')
+@pytest.mark.parametrize("second", ['{"text": null}', '{"text": NaN}', '{"words": "y"}'])
+def test_a_row_without_text_is_named(tmp_path, second):
+    (tmp_path / "a.jsonl").write_text(f'{{"text": "x"}}\n{second}\n')
     source, path = file_source("a.jsonl", tmp_path)
     lines = {"source": source, "column": "text", "max_samples": None}
     wanted = {"rows": "reference", "reference": "causal-lm", "lines": lines}

@@ -160,6 +160,7 @@ def test_a_template_does_not_reach_python(key, template):
         (CHOICE, [{"text": "x", "label": 3}], "row 0: found IndexError"),
         (CHOICE, [{"text": "x", "label": -1}], "answer: found -1; needed a choice"),
         (CHOICE, [{"text": "x", "label": 0.5}], "row 0"),
+        (CHOICE, [{"text": "x", "label": float("nan")}], "row 0"),
     ],
 )
 def test_rows_that_do_not_fit(config, rows, says):

@@ -26,7 +26,8 @@ def rowwise(model: Any, positions: Tensor) -> Generator[dict[str, Any]]:
     """Lets a decoder's layers attend row by row for the length of the block, where that pays.
 
     A GPU does better with one large kernel, an attention other than SDPA knows packed rows in its
-    own way, and a checkpointed layer runs again after the block: these are left as they are.
+    own way, a checkpointed layer runs again after the block, and a row longer than a window needs a
+    mask: these are left as they are.
 
     Args:
         model: The base model.
@@ -36,17 +37,27 @@ def rowwise(model: Any, positions: Tensor) -> Generator[dict[str, Any]]:
         What to give the decoder besides.
     """
     config = model.config.get_text_config()
-    on_cpu, sdpa = positions.device.type == "cpu", config._attn_implementation == "sdpa"
-    if not (on_cpu and sdpa) or model.is_gradient_checkpointing:
-        yield {}
-        return
     starts = (positions[0] == 0).nonzero().flatten().tolist()
     ends = [*starts[1:], positions.shape[1]]
+    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
+    if positions.device.type != "cpu" or not _pays(model, config, max(lengths)):
+        yield {}
+        return
     config._attn_implementation = _NAME
     try:
-        yield {"row_lengths": [end - start for start, end in zip(starts, ends, strict=True)]}
+        yield {"row_lengths": lengths}
     finally:
         config._attn_implementation = "sdpa"
+
+
+def _pays(model: Any, config: Any, longest: int) -> bool:
+    windows = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
+    return (
+        config._attn_implementation == "sdpa"
+        and getattr(model, "_supports_attention_backend", False)
+        and all(longest <= window for window in windows if window is not None)
+        and not any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
+    )
 
 
 def _attention(
@@ -57,26 +68,15 @@ def _attention(
     attention_mask: Tensor | None,
     *,
     row_lengths: list[int],
-    sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """See transformers' AttentionInterface; query, key and value are (1, heads, tokens, width)."""
     assert attention_mask is None  # transformers makes none for an attention that it does not know
     parts = [
-        sdpa_attention_forward(module, q, k, v, _window(q, sliding_window), **options)[0]
+        sdpa_attention_forward(module, q, k, v, None, **options)[0]
         for q, k, v in zip(*(x.split(row_lengths, dim=2) for x in (query, key, value)), strict=True)
     ]
     return torch.cat(parts, dim=1), None
-
-
-def _window(query: Tensor, size: int | None) -> Tensor | None:
-    """The mask of a row that is longer than the window; None where being causal is enough."""
-    length = query.shape[2]
-    if size is None or length <= size:
-        return None
-    place = torch.arange(length, device=query.device)
-    distance = place[:, None] - place
-    return ((distance >= 0) & (distance < size))[None, None]
 
 
 AttentionInterface.register(_NAME, _attention)

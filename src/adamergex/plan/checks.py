@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,19 +11,26 @@ from typing import Any
 from adamergex.errors import InputError
 from adamergex.methods import METHODS, Catalog
 from adamergex.recipe import Recipe
-from adamergex.tasks import REFERENCES, Data, Task
+from adamergex.tasks import REFERENCES, Task
 
 __all__ = ["check"]
 
-_PLAIN_LORA = ("madx",)
-_NO_EXTRAS = ("arimerge", "add-reference", "layer-swapping", "language-task-arithmetic", "madx")
-_EXTRAS = ("use_dora", "lora_bias")
+_EXTRAS = ("use_dora", "lora_bias", "bias")
+_REFUSED = {
+    # What adapters may not have, method by method.
+    "arimerge": (*_EXTRAS, "rank_pattern"),
+    "add-reference": _EXTRAS,
+    "layer-swapping": _EXTRAS,
+    "language-task-arithmetic": _EXTRAS,
+    "madx": (*_EXTRAS, "modules_to_save"),
+}
+_SLICE = re.compile(r"(?P<split>[^\[]+)\[(?P<start>\d*):(?P<stop>\d*)\]")
 
 
 def check(recipe: Recipe) -> None:
     """Raises InputError for a recipe that could not be carried out to the end.
 
-    Or that would choose by test items: dev and test of a target language share no row of a file.
+    Or that would choose by test items: dev and test of a target language share no row.
     """
     for name in recipe.methods:
         if name not in METHODS:
@@ -38,7 +46,7 @@ def check(recipe: Recipe) -> None:
         if recipe.scale.select == "unlabelled" and task.free_text:
             needed = f"dev or fixed: answers to {task.name} in free text have no likelihood"
             raise InputError("scale", "select", found="unlabelled", needed=needed)
-        for target in recipe.targets:
+        for target in recipe.targets if recipe.scale.select != "fixed" else ():
             _check_apart(catalog, task, target)
 
 
@@ -53,12 +61,12 @@ def _check_data_files(recipe: Recipe, tasks: list[Task]) -> None:
 
 def _check_methods(recipe: Recipe) -> None:
     fields = recipe.adapter.fields
-    extras = [name for name in _EXTRAS if fields.get(name)]
+    if "madx" in recipe.methods and fields["type"] != "lora":
+        raise InputError("adapter", "type", found=fields["type"], needed="lora, for madx")
     for method in recipe.methods:
-        if method in _PLAIN_LORA and fields["type"] != "lora":
-            raise InputError("adapter", "type", found=fields["type"], needed=f"lora, for {method}")
-        if method in _NO_EXTRAS and extras:
-            raise InputError("adapter", extras[0], found=True, needed=f"false, for {method}")
+        for name in _REFUSED.get(method, ()):
+            if fields.get(name) not in (None, False, "none", {}):
+                raise InputError("adapter", name, found=fields[name], needed=f"none, for {method}")
     outside = [t for t in recipe.scale.grid if not 0 <= t <= 1]
     if "layer-swapping" in recipe.methods and outside:
         needed = "0 to 1, a share of the layers, for layer-swapping"
@@ -66,19 +74,22 @@ def _check_methods(recipe: Recipe) -> None:
 
 
 def _check_apart(catalog: Catalog, task: Task, target: str) -> None:
-    found = [catalog.find(task, target, split) for split in ("dev", "test")]
-    dev, test = (_source(data) for data in found)
-    if "file" in dev and dev["file"] == test.get("file") and _overlap(dev, test):
-        raise InputError(
-            "data_files", f"{task.name}, {target}", found="dev and test with rows in common",
-            needed="rows a to b of a file in one of them, others in the other: path[a:b]",
-        )  # fmt: skip
+    dev, test = (catalog.find(task, target, split) for split in ("dev", "test"))
+    if dev is None or test is None:
+        return
+    (one, a, b), (two, c, d) = (_rows(data.config["source"]) for data in (dev, test))
+    if one == two and (b is None or (c or 0) < b) and (d is None or (a or 0) < d):
+        found, needed = "dev and test with rows in common", "rows a to b of one of them: path[a:b]"
+        raise InputError(task.name, target, found=found, needed=needed)
 
 
-def _source(data: Data | None) -> Mapping[str, Any]:
-    return data.config["source"] if data is not None else dict[str, Any]()
-
-
-def _overlap(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
-    (a, b), (c, d) = (source.get("part") or (None, None) for source in (one, two))
-    return (b is None or (c or 0) < b) and (d is None or (a or 0) < d)
+def _rows(source: Mapping[str, Any]) -> tuple[dict[str, Any], int | None, int | None]:
+    """What rows are taken from, and which: from a number to another."""
+    whole = {key: value for key, value in source.items() if key not in ("part", "split")}
+    ends = source.get("part") or (None, None)
+    if "split" in source:
+        match = _SLICE.fullmatch(source["split"])
+        whole["split"] = match["split"] if match else source["split"]
+        ends = [int(n) if n else None for n in match.group("start", "stop")] if match else ends
+    start, stop = ends
+    return whole, start, stop

@@ -32,7 +32,11 @@ def generations(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[s
     from adamergex.score.harness import HarnessModel
 
     length = min(backbone.positions, _LONGEST)
-    harness: Any = cast(Any, HarnessModel)(backbone, max_length=length)
+    # As likelihoods have it.
+    begins = backbone.family == "decoder" and backbone.tokenizer.bos_token_id is not None
+    harness: Any = cast(Any, HarnessModel)(
+        backbone, max_length=length, add_bos_token=begins or None
+    )
     harness._model = model  # the one with the adapter on it
     requests = [
         Instance(

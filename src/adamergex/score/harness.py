@@ -31,10 +31,12 @@ class HarnessModel(_HFLM):
     together, with the prompt run once; an adapter stands in the weights.
 
     Args:
-        pretrained: See models.backbone; or a backbone.
+        pretrained: See models.backbone, of which this has a copy of its own; or a backbone.
         peft: A PEFT folder.
-        batch_size: Of free text alone; likelihoods fill batches by tokens.
+        batch_size: Of free text alone; likelihoods fill batches by tokens. 1, lm_eval's default, is
+            taken as 32.
         max_length: The most tokens of prompt and answer together.
+        add_bos_token: Whether texts begin with that token; None for the tokenizer's own way.
         options: Refused, but for `device` and `max_batch_size`, which lm_eval always gives: the
             model is on a GPU where there is one.
 
@@ -48,27 +50,29 @@ class HarnessModel(_HFLM):
         peft: str | None = None,
         batch_size: int | str | None = None,
         max_length: int | None = None,
+        add_bos_token: bool | None = None,
         **options: Any,
     ) -> None:
         unknown = options.keys() - {"device", "max_batch_size"}
         if unknown:
-            needed = "pretrained, peft, batch_size or max_length"
+            needed = "pretrained, peft, batch_size, max_length or add_bos_token"
             raise InputError("--model_args", found=", ".join(sorted(unknown)), needed=needed)
-        base = backbone(pretrained) if isinstance(pretrained, str) else pretrained
+        # Not the one that others in this process have: the adapter stays in its weights.
+        own = backbone.__wrapped__
+        base = own(pretrained) if isinstance(pretrained, str) else pretrained
         if base.family == "encoder":
             needed = "a decoder or an encoder-decoder"
             raise InputError("model", found="an encoder", needed=needed)
         logging.getLogger("lm_eval.models.huggingface").setLevel(logging.ERROR)
-        decoder = base.family == "decoder"
-        if decoder:
+        if add_bos_token:
             _begin_texts(base.tokenizer)
         super().__init__(
             pretrained=base.model,
-            backend="causal" if decoder else "seq2seq",
+            backend="causal" if base.family == "decoder" else "seq2seq",
             tokenizer=base.tokenizer,
             batch_size=_BATCH if batch_size in (None, 1, "1") else batch_size,
             max_length=base.positions if max_length is None else max_length,
-            add_bos_token=base.tokenizer.bos_token_id is not None if decoder else None,
+            add_bos_token=add_bos_token,
         )
         self.base = base
         adapter = None if peft is None else Path(peft)
@@ -100,6 +104,8 @@ class HarnessModel(_HFLM):
     def _tokens(self, prompt: list[int], answer: list[int]) -> Tokens:
         """As HFLM cuts them: on the left, and the last token is not run."""
         ids = [*prompt, *answer][-(self.max_length + 1) :]
+        if not answer:  # which would be as likely as anything can be
+            raise InputError("request", found="a continuation without a token", needed="text")
         if len(ids) <= len(answer):
             found = f"an answer of {len(answer)} tokens"
             raise InputError("max_length", found=found, needed=f"{self.max_length} or fewer")
@@ -107,6 +113,6 @@ class HarnessModel(_HFLM):
 
 
 def _begin_texts(tok: Any) -> None:
-    """Lets a tokenizer add its beginning-of-text token by itself, as likelihoods always have it."""
+    """Lets a tokenizer add its beginning-of-text token by itself."""
     if tok.bos_token_id is not None and tok("a").input_ids[0] != tok.bos_token_id:
         tok.add_bos_token = True

@@ -168,9 +168,8 @@ def _prepare_harness() -> None:
 def _index(target: Any, choices: list[str]) -> int | None:
     if isinstance(target, str):
         return choices.index(target) if target in choices else None
-    if not isinstance(target, int | float) or target != int(target):
-        return None
-    return int(target) if 0 <= target < len(choices) else None
+    known = isinstance(target, int | float) and target in range(len(choices))
+    return int(target) if known else None
 
 
 def _misfit(name: str, number: int, row: Mapping[str, Any], error: Exception) -> InputError:

@@ -91,7 +91,8 @@ def _all_lines(description: Mapping[str, Any], files: Files) -> list[str]:
         needed = " or ".join(map(str, found[0]))
         raise InputError(_name(description, files), "column", found=column, needed=needed)
     for number, row in enumerate(found):
-        if row[column] is None:
+        value = row.get(column)
+        if value is None or value != value:  # pandas has NaN for null
             field = f"row {number}, {column}"
             raise InputError(_name(description, files), field, found="null", needed="text")
     return [" ".join(str(row[column]).split()) for row in found]

@@ -96,7 +96,7 @@ def trained(
 ) -> dict[str, Any]:
     """Trains what requires a gradient in `model`, the backbone's own or with an adapter on it."""
     if training.get("bf16") and not bfloat16_products():
-        needed = "false: this processor has no instructions for bfloat16 and would be slower"
+        needed = "false: this processor is not known to have instructions for it"
         raise InputError("training", "bf16", found=True, needed=needed)
     start = time.perf_counter()
     with TemporaryDirectory() as scratch:
