@@ -77,10 +77,14 @@ def token_likelihoods(
         }
         # Between a prefix and a short prompt there would be padding, which sliding windows count.
         for batch in _batches(prompts, after, alike=has_prefix(model)):
-            states, cache, mask = prefilled(model, [ids for _, ids in batch])
+            rows = [ids for _, ids in batch]
             tails = [[t.ids[shared[i] :] for t in group[i]] for i, _ in batch]
             longest = max(len(tail) for row in tails for tail in row) - 1
-            if longest:
+            if not longest:  # nothing is to follow a prompt: no cache, no padding
+                ends = torch.tensor([len(row) for row in rows]).cumsum(0) - 1
+                states = backbone.hidden(model, rows)[ends]
+            else:
+                states, cache, mask = prefilled(model, rows)
                 inner = [[tail[:-1] or [0] for tail in row] for row in tails]
                 rest = continued(model, cache, mask, inner)
                 states = torch.cat([states, rest.flatten(0, 1)])
