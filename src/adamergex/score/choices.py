@@ -163,12 +163,13 @@ def _paired(backbone: Backbone, model: Any, tokens: list[list[Tokens]]) -> list[
     """An encoder-decoder's: the prompt goes into the encoder, the choice into the decoder."""
     found: list[list[Answer]] = [[] for _ in tokens]
     flat = [(i, t) for i, row in enumerate(tokens) for t in row]
-    for batch in _batches([((i, t), t.ids) for i, t in flat]):
-        rows = [t for (_, t), _ in batch]
+    for batch in _batches([(k, t.ids) for k, (_, t) in enumerate(flat)]):
+        chosen = [flat[k] for k, _ in batch]
+        rows = [t for _, t in chosen]
         prompts, mask = _padded(backbone, [t.ids[: t.prompt_length] for t in rows])
         labels, _ = _padded(backbone, [t.answer for t in rows])
         logits = model(input_ids=prompts, attention_mask=mask, labels=labels).logits
-        for ((i, t), _), row in zip(batch, logits, strict=True):
+        for (i, t), row in zip(chosen, logits, strict=True):
             found[i].append(_answer(row[: len(t.answer)], t.answer))
     return found
 
