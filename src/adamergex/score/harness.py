@@ -61,7 +61,7 @@ class HarnessModel(_HFLM):
         own = backbone.__wrapped__
         base = own(pretrained) if isinstance(pretrained, str) else pretrained
         if base.family == "encoder":
-            needed = "a decoder or an encoder-decoder"
+            needed = "a decoder or an encoder-decoder, which can write free text"
             raise InputError("model", found="an encoder", needed=needed)
         logging.getLogger("lm_eval.models.huggingface").setLevel(logging.ERROR)
         if add_bos_token:
