@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from adamergex.checkpoint.hub import resolved
 from adamergex.checkpoint.names import Layout, laid_out, model_module
 from adamergex.checkpoint.pickled import read_pickle
 from adamergex.errors import InputError
+from adamergex.step import digest
 
 __all__ = ["WEIGHTS_FILE", "Checkpoint", "TensorInfo", "open_checkpoint"]
 
@@ -103,7 +103,7 @@ class Checkpoint:
     def digests(self) -> dict[str, str]:
         """File name -> SHA-256, of the config and of the tensors."""
         files = (self.folder / CONFIG_FILE, self.weights)
-        return {file.name: _sha256(file) for file in files}
+        return {file.name: digest(file) for file in files}
 
 
 def open_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkpoint:
@@ -199,11 +199,3 @@ def _check_shapes(checkpoint: Checkpoint) -> None:
             if len(shape) != 2 or shape[0] != tokens or shape[1] % blocks or not shape[1]:
                 needed = f"({tokens}, a multiple of {blocks}): 2 blocks a layer"
                 raise InputError(file, module, found=shape, needed=needed)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()

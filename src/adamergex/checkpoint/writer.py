@@ -63,11 +63,10 @@ def staged(output: Path) -> Generator[Path]:
         if output.exists():
             output.rename(stage / "old")
         new.rename(output)
-    except BaseException:
+    finally:
+        # Also when the user interrupts between the two: the old folder must not go with the stage.
         if (stage / "old").exists() and not output.exists():
             (stage / "old").rename(output)
-        raise
-    finally:
         shutil.rmtree(stage, ignore_errors=True)
         if not output.exists():
             for folder in made:

@@ -187,10 +187,9 @@ class Workshop:
                     wanted.append(catalog.reference(reference, language))
                 if reference is recipe.reference[0] and {"madx", "lt-sft"} & {*recipe.methods}:
                     wanted.append(catalog.plain(reference, language))
-        described = [data.config for data in wanted]
-        once = [d for i, d in enumerate(described) if d not in described[:i]]
-        once.sort(key=lambda d: json.dumps(d, sort_keys=True))  # their order says nothing
-        config = {"model": self._model_name, "data": once}
+        once = {json.dumps(data.config, sort_keys=True): data.config for data in wanted}
+        described = [once[text] for text in sorted(once)]  # their order says nothing
+        config = {"model": self._model_name, "data": described}
         files = self._files(*wanted)
         return Step("vocabulary", config, {"model": self.model}, label="tokens in use", files=files)
 

@@ -46,12 +46,7 @@ def last_hidden(
         mask: For rows that are padded, as they must be with a prefix: each has a cache of its own.
     """
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    if positions is not None:
-        with rowwise(base, positions) as hints:
-            return base.get_decoder()(
-                input_ids=ids, position_ids=positions, use_cache=False, **hints
-            ).last_hidden_state
-    inputs: dict[str, Any] = {}
+    inputs: dict[str, Any] = {"position_ids": positions}
     if has_prefix(model):
         assert mask is not None
         prefix: Any = model.active_peft_config
@@ -63,7 +58,9 @@ def last_hidden(
             "attention_mask": torch.cat([before, mask], dim=1),
             "past_key_values": model.get_prompt(len(ids)),
         }
-    return base.get_decoder()(input_ids=ids, use_cache=False, **inputs).last_hidden_state
+    with rowwise(base, inputs.get("position_ids")) as hints:
+        decoder = base.get_decoder()
+        return decoder(input_ids=ids, use_cache=False, **inputs, **hints).last_hidden_state
 
 
 def prefilled(model: Any, rows: list[list[int]]) -> tuple[Tensor, Any, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from adamergex.errors import InputError
 from adamergex.methods import METHODS, Catalog
 from adamergex.recipe import Recipe
-from adamergex.tasks import REFERENCES, Task
+from adamergex.tasks import REFERENCES, Task, sliced
 
 __all__ = ["check"]
 
@@ -24,7 +23,6 @@ _REFUSED = {
     "language-task-arithmetic": _EXTRAS,
     "madx": (*_EXTRAS, "modules_to_save"),
 }
-_SLICE = re.compile(r"(?P<split>[^\[]+)\[(?P<start>\d*):(?P<stop>\d*)\]")
 
 
 def check(recipe: Recipe) -> None:
@@ -85,11 +83,9 @@ def _check_apart(catalog: Catalog, task: Task, target: str) -> None:
 
 def _rows(source: Mapping[str, Any]) -> tuple[dict[str, Any], int | None, int | None]:
     """What rows are taken from, and which: from a number to another."""
-    whole = {key: value for key, value in source.items() if key not in ("part", "split")}
-    ends = source.get("part") or (None, None)
+    whole = {key: value for key, value in source.items() if key != "part"}
+    part = source.get("part")
     if "split" in source:
-        match = _SLICE.fullmatch(source["split"])
-        whole["split"] = match["split"] if match else source["split"]
-        ends = [int(n) if n else None for n in match.group("start", "stop")] if match else ends
-    start, stop = ends
+        whole["split"], part = sliced(source["split"])
+    start, stop = part or (None, None)
     return whole, start, stop

@@ -89,12 +89,16 @@ def _training(config: Config, inputs: Inputs) -> tuple[Any, Any, dict[str, Any]]
 
 def _learnt(data: Config, family: str) -> Config:
     """The description with the family's own way of language modelling, where it names none."""
-    from adamergex.tasks import FAMILY_OF, PLAIN
+    from adamergex.tasks import PLAIN
 
-    if data.get("reference") != PLAIN:
-        return data
-    own = next(name for name, learns in FAMILY_OF.items() if learns == family)
-    return {**data, "reference": own}
+    return {**data, "reference": _way_of(family)} if data.get("reference") == PLAIN else data
+
+
+def _way_of(family: str) -> str:
+    """The way of language modelling that is for this family of backbone."""
+    from adamergex.tasks import FAMILY_OF
+
+    return next(name for name, learns in FAMILY_OF.items() if learns == family)
 
 
 def _check_reference(data: Config, family: str) -> None:
@@ -105,8 +109,8 @@ def _check_reference(data: Config, family: str) -> None:
     if reference is None or FAMILY_OF.get(reference) == family:
         return
     if reference in FAMILY_OF or family == "encoder":
-        fit = next(name for name, learns in FAMILY_OF.items() if learns == family)
-        raise InputError("reference", "task", found=reference, needed=f"{fit}, for an {family}")
+        needed = f"{_way_of(family)}, for an {family}"
+        raise InputError("reference", "task", found=reference, needed=needed)
 
 
 def _classes(data: Config, inputs: Inputs) -> int:

@@ -67,7 +67,7 @@ def token_likelihoods(
     """
     found: dict[tuple[int, int], list[Answer]] = {}
     head = backbone.model.get_output_embeddings().weight
-    pieces = {(i, k): row for i, whole in enumerate(tokens) for k, row in _pieces(whole)}
+    pieces = {(i, k): row for i, choices in enumerate(tokens) for k, row in _pieces(choices)}
     for each in sorted({len(row) for row in pieces.values()}):
         group = {i: row for i, row in pieces.items() if len(row) == each}
         shared = {i: _shared(row) for i, row in group.items()}
@@ -98,9 +98,10 @@ def token_likelihoods(
             flat = _answers(states, head, places, [t.answer for t in answers])
             for k, (i, _) in enumerate(batch):
                 found[i] = flat[k * each : (k + 1) * each]
-    return [
-        [answer for k, _ in _pieces(row) for answer in found[i, k]] for i, row in enumerate(tokens)
-    ]
+    whole: list[list[Answer]] = [[] for _ in tokens]
+    for i, k in pieces:
+        whole[i] += found[i, k]
+    return whole
 
 
 def _pieces(row: list[Tokens]) -> list[tuple[int, list[Tokens]]]:

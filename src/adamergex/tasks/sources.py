@@ -20,14 +20,24 @@ from typing import Any
 from adamergex.errors import InputError
 from adamergex.step import digest
 
-__all__ = ["FORMATS", "Files", "Row", "Source", "file_source", "hub_source", "rows", "taken"]
+__all__ = [
+    "FORMATS",
+    "Files",
+    "Row",
+    "Source",
+    "file_source",
+    "hub_source",
+    "rows",
+    "sliced",
+    "taken",
+]
 
 Row = dict[str, Any]
 Source = dict[str, Any]
 Files = Mapping[str, Path]
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "txt")
-_PART = re.compile(r"(?P<path>.+?)\[(?P<start>\d*):(?P<stop>\d*)\]")
+_PART = re.compile(r"(?P<name>.+?)\[(?P<start>\d*):(?P<stop>\d*)\]")
 
 
 def file_source(
@@ -44,9 +54,8 @@ def file_source(
     Raises:
         InputError: No such file, or of another format.
     """
-    match = _PART.fullmatch(path)
-    part = [int(n) if n else None for n in match.group("start", "stop")] if match else None
-    where = (folder / (match["path"] if match else path)).resolve()
+    name, part = sliced(path)
+    where = (folder / name).resolve()
     kind = where.suffix.removeprefix(".")
     if kind not in FORMATS:
         raise InputError(where, "file name", found=where.suffix, needed=" or ".join(FORMATS))
@@ -58,6 +67,14 @@ def file_source(
     if part:
         source["part"] = part
     return source, where
+
+
+def sliced(name: str) -> tuple[str, list[int | None] | None]:
+    """A path or a split without the `[a:b]` behind it, and a and b; None where it has none."""
+    match = _PART.fullmatch(name)
+    if match is None:
+        return name, None
+    return match["name"], [int(n) if n else None for n in match.group("start", "stop")]
 
 
 def hub_source(path: str, name: str | None, split: str, options: Mapping[str, Any]) -> Source:
@@ -113,9 +130,10 @@ def _file_rows(path: Path, kind: str, columns: list[str] | None) -> list[Row]:
     try:
         if kind in ("txt", "jsonl"):
             # Not splitlines(): there are line breaks of Unicode's that are part of a line.
-            lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+            content = path.read_text(encoding="utf-8")
+            lines = content.removesuffix("\n").split("\n") if content else []
             if kind == "txt":
-                return [{"text": line} for line in lines if len(lines) > 1 or line]
+                return [{"text": line} for line in lines]
             return [json.loads(line) for line in lines if line.strip()]
         if kind == "json":
             return _json_rows(json.loads(path.read_text(encoding="utf-8")), path)

@@ -30,10 +30,9 @@ __all__ = ["BUILTIN_FOLDER", "Task", "builtin_tasks", "filled", "find_task", "ta
 BUILTIN_FOLDER = Path(__file__).parent / "builtin"
 _PLACE = re.compile(r"(?<!\{)\{language\}(?!\})")
 _OUTPUTS = ("multiple_choice", "generate_until")
-_GENERATION: Mapping[str, tuple[float] | None] = {
-    "until": None, "max_gen_toks": None, "do_sample": (False,), "temperature": (0.0,),
-}  # fmt: skip
-"""Keys of generation_kwargs, each with the one value that it may have."""
+_GENERATION = ("until", "max_gen_toks")
+_GREEDY = {"do_sample": False, "temperature": 0.0}
+"""Keys of generation_kwargs: of which the task says the value, and with the one that is allowed."""
 _KEYS = frozenset(
     # Those of lm-evaluation-harness that change a prompt, an answer or a measure. What would run
     # Python, or ask for several prompts of one item, is not among them.
@@ -190,7 +189,7 @@ def _check(config: Mapping[str, Any], path: Path) -> None:
             needed="choices for multiple_choice, and only there",
         )  # fmt: skip
     for key, value in (config.get("generation_kwargs") or {}).items():
-        if key not in _GENERATION or _GENERATION[key] not in (None, (value,)):
+        if key not in _GENERATION and (key not in _GREEDY or _GREEDY[key] != value):
             needed = "until, max_gen_toks, do_sample: false: answers are written greedily"
             raise InputError(path, f"generation_kwargs.{key}", found=value, needed=needed)
     measured = config.get("process_results")
