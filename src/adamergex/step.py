@@ -57,7 +57,7 @@ class Step:
     @property
     def folder(self) -> str:
         """The name of its folder in a store."""
-        return f"{self.kind}-{self.fingerprint[:20]}"
+        return f"{self.kind}-{self.fingerprint}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Step) and other.fingerprint == self.fingerprint

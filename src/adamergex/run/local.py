@@ -12,25 +12,17 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adamergex.errors import AdamergexError
+from adamergex.run.schedule import Event, carried_out, outstanding
 from adamergex.run.store import Store
 from adamergex.step import Step, in_order
 
-__all__ = ["Event", "execute"]
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a step: `reused`, `started` or `finished`."""
-
-    step: Step
-    what: str
+__all__ = ["execute", "performed"]
 
 
 def execute(
@@ -54,11 +46,9 @@ def execute(
     Raises:
         AdamergexError: What a step raised, or that its process died.
     """
-    with store.locked():
-        waiting = [step for step in in_order([last]) if not _reused(step, store, on_event)]
-        if waiting:
-            store.sweep()
-            _run(waiting, store, workers or _default_workers(), on_event)
+    waiting = outstanding(in_order([last]), store, on_event)
+    if waiting:
+        _run(waiting, store, workers or _default_workers(), on_event)
     return store.path(last)
 
 
@@ -70,7 +60,14 @@ def _run(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start_worker, (threads,))
     try:
-        _drain(pool, waiting, store, workers, on_event)
+        carried_out(
+            waiting,
+            store,
+            workers,
+            lambda step: pool.submit(performed, step, store.folder),
+            on_event,
+            lost=BrokenProcessPool,
+        )
     except KeyboardInterrupt:
         # The user wants the terminal back now, not what the others are at.
         for child in set(multiprocessing.active_children()) - others:
@@ -79,46 +76,6 @@ def _run(
     finally:
         # After an error, what runs already is finished and kept.
         pool.shutdown(cancel_futures=True)
-
-
-def _reused(step: Step, store: Store, on_event: Callable[[Event], None]) -> bool:
-    if store.finished(step):
-        on_event(Event(step, "reused"))
-        return True
-    return False
-
-
-def _drain(
-    pool: ProcessPoolExecutor,
-    waiting: list[Step],
-    store: Store,
-    workers: int,
-    on_event: Callable[[Event], None],
-) -> None:
-    running: dict[Future[None], Step] = {}
-    while waiting or running:
-        for step in [s for s in waiting if _ready(s, store)][: workers - len(running)]:
-            waiting.remove(step)
-            running[pool.submit(_perform, step, store.folder)] = step
-            on_event(Event(step, "started"))
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            step = running.pop(future)
-            try:
-                future.result()
-            except AdamergexError:
-                raise
-            except BrokenProcessPool:
-                # One of them died, and all of their results are lost.
-                labels = ", ".join(s.label for s in (step, *running.values()))
-                problem = f"a worker process died at: {labels} (out of memory?)"
-                raise AdamergexError(problem) from None
-            except Exception as error:
-                raise AdamergexError(f"{step.label}: {type(error).__name__}: {error}") from error
-            on_event(Event(step, "finished"))
-
-
-def _ready(step: Step, store: Store) -> bool:
-    return all(store.finished(needed) for needed in step.inputs.values())
 
 
 def _default_workers() -> int:
@@ -154,10 +111,20 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _perform(step: Step, folder: Path) -> None:
+def performed(step: Step, folder: Path) -> None:
+    """Does one step, from and into the store in `folder`, in this process.
+
+    Raises:
+        AdamergexError: An input that is not as it was written.
+    """
     from adamergex.run.functions import FUNCTIONS
 
     store = Store(folder)
+    for needed in step.inputs.values():
+        damage = store.damage(needed)
+        if damage is not None:
+            again = "run again, and it is made anew"
+            raise AdamergexError(f"{store.path(needed)}: {damage} since it was made; {again}")
     folders = {role: store.path(needed) for role, needed in step.inputs.items()}
     inputs = {**folders, **step.files}
 

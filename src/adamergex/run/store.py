@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import os
 import shutil
-import tempfile
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from adamergex.errors import InputError
-from adamergex.step import Step
+from adamergex.errors import AdamergexError, InputError
+from adamergex.step import Step, digest
 
-__all__ = ["RECORD_FILE", "Store", "read_record"]
+__all__ = ["CHECKPOINTS", "RECORD_FILE", "Store", "read_record"]
 
 RECORD_FILE = "record.json"
+
+CHECKPOINTS = "checkpoints"
+"""What a step keeps in this subfolder outlives its being killed, and is gone when it is finished."""
+
+_LOCKS = ".locks"
+_FULL = ("No space left on device", "Disk quota exceeded")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -29,11 +36,15 @@ class Store:
 
     Args:
         folder: Where; made if it is not there.
+
+    Raises:
+        InputError: A folder that cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, step: Step) -> Path:
         """The folder of a step, finished or not."""
@@ -50,33 +61,147 @@ class Store:
     def fill(self, step: Step, function: Callable[[Path], dict[str, Any]]) -> None:
         """Runs `function` on a new folder, writes its record last, renames the folder into place.
 
-        If it raises, or the process dies, nothing stands under the step's name.
+        If it raises, or the process dies, nothing stands under the step's name, and of what was
+        made only the subfolder CHECKPOINTS stays for the next attempt. A step that another process
+        is at is waited for, and not done twice.
+
+        Raises:
+            InputError: A store that cannot be written to.
+            AdamergexError: A full disk.
         """
-        stage = Path(tempfile.mkdtemp(prefix=f".{step.folder}.", dir=self.folder))
-        try:
-            record = function(stage)
-            identity = {"kind": step.kind, "label": step.label, "fingerprint": step.fingerprint}
-            text = json.dumps({**identity, **record, **identity}, indent=1, allow_nan=False)
-            (stage / RECORD_FILE).write_text(text, encoding="utf-8")
-            stage.chmod(0o755)  # mkdtemp makes it private
-            if not self.finished(step):  # then what stands there, if anything, is no result
-                shutil.rmtree(self.path(step), ignore_errors=True)
-                stage.rename(self.path(step))
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
+        with self._writing(), self._held(step.folder):
+            if self.finished(step):
+                return
+            stage = self.folder / f".{step.folder}"
+            _cleared(stage)
+            try:
+                stage.mkdir(exist_ok=True)
+                record = function(stage)
+                shutil.rmtree(stage / CHECKPOINTS, ignore_errors=True)
+                self._seal(step, stage, record)
+            finally:
+                _cleared(stage)
+
+    def _seal(self, step: Step, stage: Path, record: dict[str, Any]) -> None:
+        """On disk before it is believed: everything, then the record, then the name."""
+        files = {path.relative_to(stage).as_posix(): path for path in _files(stage)}
+        for path in files.values():
+            _synced(path)
+        identity = {
+            "kind": step.kind,
+            "label": step.label,
+            "fingerprint": step.fingerprint,
+            "files": {name: digest(path) for name, path in files.items()},
+        }
+        text = json.dumps({**identity, **record, **identity}, indent=1, allow_nan=False)
+        (stage / RECORD_FILE).write_text(text, encoding="utf-8")
+        _synced(stage / RECORD_FILE)
+        shutil.rmtree(self.path(step), ignore_errors=True)  # if there is one, it has no record
+        stage.rename(self.path(step))
+        _synced(self.folder)
+
+    def damage(self, step: Step) -> str | None:
+        """What is not as it was written in a finished step's folder; None where all is."""
+        return damage(self.path(step))
+
+    def discard(self, step: Step) -> None:
+        """Forgets a step: it is not finished any more."""
+        with self._writing(), self._held(step.folder):
+            # The record first: what is left of a removal that is interrupted is no result.
+            (self.path(step) / RECORD_FILE).unlink(missing_ok=True)
+            shutil.rmtree(self.path(step))
+
+    def entries(self) -> list[Path]:
+        """The folders of all finished steps, those of other plans too, by name."""
+        return sorted(path.parent for path in self.folder.glob(f"[!.]*/{RECORD_FILE}"))
+
+    def unfinished(self) -> Iterator[Path]:
+        """What killed runs left and no run is at: to be removed before the next one is asked for."""
+        for path in sorted(self.folder.iterdir()):
+            abandoned = path.name.startswith(".") and path.name != _LOCKS
+            if path.is_dir() and (abandoned or _broken(path)):
+                try:
+                    with self._held(path.name.removeprefix("."), wait=False):
+                        yield path
+                except BlockingIOError:
+                    continue
 
     @contextmanager
-    def locked(self) -> Generator[None]:
-        """Holds the store for one run. Raises InputError where another run holds it."""
-        with (self.folder / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                needed = "its end, or another folder"
-                raise InputError(self.folder, found="another run at work", needed=needed) from None
+    def _held(self, name: str, *, wait: bool = True) -> Generator[None]:
+        """Holds a step, for this process alone. Raises BlockingIOError instead of waiting."""
+        locks = self.folder / _LOCKS
+        locks.mkdir(exist_ok=True)
+        with (locks / name).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             yield
 
-    def sweep(self) -> None:
-        """Removes what killed runs left half-done; to be called by the run that holds the store."""
-        for stage in self.folder.glob(".*-*"):
-            shutil.rmtree(stage, ignore_errors=True)
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        """Says what it means for a run when something cannot be written."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES):
+                needed = "a folder that can be written to"
+                raise InputError(self.folder, found=error.strerror, needed=needed) from error
+            if _is_full(error):
+                kept = "what is finished is kept: free some space and run again"
+                raise AdamergexError(f"{self.folder}: the disk is full; {kept}") from error
+            raise
+
+
+def damage(folder: Path) -> str | None:
+    """What is not as it was written in the folder of a finished step; None where all is."""
+    try:
+        wanted = read_record(folder)["files"]
+    except (ValueError, KeyError):
+        return f"{RECORD_FILE} cannot be read"
+    found = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+    del found[RECORD_FILE]
+    for name in sorted({*wanted, *found}):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in wanted:
+            return f"{name} was not there"
+        if digest(found[name]) != wanted[name]:
+            return f"{name} has changed"
+    return None
+
+
+def _broken(folder: Path) -> bool:
+    """Whether a folder has a step's name and no record."""
+    kind, _, fingerprint = folder.name.rpartition("-")
+    return bool(kind) and len(fingerprint) == 64 and not (folder / RECORD_FILE).exists()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _cleared(stage: Path) -> None:
+    """Removes everything in a stage but what is kept for the next attempt; or the stage."""
+    if not (stage / CHECKPOINTS).is_dir():
+        shutil.rmtree(stage, ignore_errors=True)
+        return
+    for path in stage.iterdir():
+        if path.is_dir() and path.name != CHECKPOINTS:
+            shutil.rmtree(path)
+        elif not path.is_dir():
+            path.unlink()
+
+
+def _synced(path: Path) -> None:
+    """Waits until a file's content, or a folder's names, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_full(error: BaseException) -> bool:
+    """Libraries in other languages say it in their own kind of error."""
+    with suppress(AttributeError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # type: ignore[attr-defined]
+            return True
+    return any(text in str(error) for text in _FULL)
