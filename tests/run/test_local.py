@@ -121,7 +121,7 @@ def test_an_error_of_a_step_is_raised_here_and_other_results_are_kept(store):
     assert store.finished(MERGED)
     assert not store.finished(FAILING)
     assert not store.finished(last)
-    assert [path.name for path in store.folder.glob(".*")] == [".lock"]
+    assert [path.name for path in store.folder.glob(".*")] == [".locks"]
 
 
 def test_an_error_that_nobody_foresaw_names_its_step(store):
