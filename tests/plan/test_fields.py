@@ -137,7 +137,7 @@ CASES = [
         for step, kinds, label in (
             ("task", TRAINED, "emoji"),
             ("projection", {"train"}, "projected labels"),
-            ("madx", {"train"}, "MAD-X"),
+            ("madx", {"train"}, "on the language adapter"),
             ("lt-sft", {"train-sparse"}, ""),
         )
         for key, value in {**Trainer, **({"density": 0.2} if step == "lt-sft" else {})}.items()
