@@ -8,7 +8,7 @@ from rich.text import Text
 from adamergex.methods import Catalog
 from adamergex.models import Backbone, tokenizer
 from adamergex.recipe import Recipe
-from adamergex.tasks import LABELLED_BY_T, Data, Example, examples
+from adamergex.tasks import FROM_T, Data, Example, examples
 
 __all__ = ["print_preview"]
 
@@ -29,8 +29,8 @@ def print_preview(recipe: Recipe) -> None:
     for reference in recipe.reference:
         for language in (recipe.source, *recipe.targets):
             title = f"{reference.title}, {language}"
-            if reference.task in LABELLED_BY_T:
-                console.print(f"[bold]{title}[/]: text that T will label\n")
+            if reference.task in FROM_T:
+                console.print(f"[bold]{title}[/]: text that T reads\n")
             else:
                 _show(console, title, catalog.reference(reference, language), tokens, recipe)
 

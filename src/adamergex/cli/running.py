@@ -21,7 +21,7 @@ from adamergex.step import Step, in_order
 
 __all__ = ["print_plan", "run_recipe"]
 
-_TRAINING = ("train", "train-sparse")
+_TRAINING = ("train", "train-sparse", "distil")
 
 
 def run_recipe(recipe: Recipe, output: Path, workers: int | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from adamergex.errors import InputError
 from adamergex.recipe import DataFiles, Recipe, Reference, Samples
 from adamergex.tasks import (
     FAMILY_OF,
-    LABELLED_BY_T,
+    FROM_T,
     PLAIN,
     REFERENCES,
     Data,
@@ -108,13 +108,13 @@ class Catalog:
         return Data(description, files)
 
     def reference(self, reference: Reference, language: str) -> Data:
-        """The rows of a reference task in one language, but those labelled by T.
+        """The rows of a reference task in one language, but those learnt from T.
 
         Raises:
             InputError: A reference task that there is not, or that lacks its text.
         """
         name = reference.task
-        assert name not in LABELLED_BY_T
+        assert name not in FROM_T
         if name not in REFERENCES:
             return self._labelled(reference, language)
         description: dict[str, Any] = {"rows": "reference", "reference": name}

@@ -12,7 +12,7 @@ from adamergex.errors import InputError
 from adamergex.methods.catalog import Catalog
 from adamergex.recipe import Recipe, Reference
 from adamergex.step import Step, digest
-from adamergex.tasks import LABELLED_BY_T, Data
+from adamergex.tasks import DISTILLATION, FROM_T, LABELLED_BY_T, Data
 
 __all__ = ["Method", "Row", "Setting", "Workshop"]
 
@@ -80,12 +80,41 @@ class Workshop:
         """A reference task trained in one language: Rs or Rt."""
         overrides = reference.training.given()
         label = f"{reference.title}, {language}"
+        if reference.task == DISTILLATION:
+            return self._distilled(reference, language, label)
         if reference.task not in LABELLED_BY_T:
             return self.trained(self.catalog.reference(reference, language), label, overrides)
         own = reference.task == "self-labelled"
         labels = self.labels(reference, language if own else self.recipe.source)
         rows = self.catalog.unlabelled(self.task, reference, language, projected=not own)
         return self.trained(rows, label, overrides, labels=labels)
+
+    def _distilled(self, reference: Reference, language: str, label: str) -> Step:
+        """T trained on, to begin its answer to a target prompt as that to the parallel source one.
+
+        In the source language that is T itself: there is nothing to learn, and Rs is T.
+        """
+        source = self.recipe.source
+        task = self.task_adapter(source)
+        if language == source:
+            return task
+        asked = self.catalog.unlabelled(self.task, reference, source)
+        config = {"model": self._model_name, "data": asked.config}
+        states = Step(
+            "states",
+            config,
+            {"model": self.model, "adapter": task},
+            label=f"{self.task.name}: states of T at {source} text",
+            files=self._files(asked),
+        )
+        rows = self.catalog.unlabelled(self.task, reference, language, projected=True)
+        return Step(
+            "distil",
+            self._training(rows, reference.training.given()),
+            self._inputs(start=task, states=states),
+            label=f"train {label}",
+            files=self._files(rows),
+        )
 
     def references(self, reference: Reference, target: str) -> dict[str, Step]:
         """T, Rt and Rs by role: what a merge takes."""
@@ -183,7 +212,7 @@ class Workshop:
             wanted += [catalog.rows(task, language, "train") for language in learnt]
         for reference in recipe.reference:
             for language in sorted({recipe.source, *recipe.targets}):
-                if reference.task not in LABELLED_BY_T:
+                if reference.task not in FROM_T:
                     wanted.append(catalog.reference(reference, language))
                 if reference is recipe.reference[0] and {"madx", "lt-sft"} & {*recipe.methods}:
                     wanted.append(catalog.plain(reference, language))

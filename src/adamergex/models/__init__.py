@@ -12,6 +12,7 @@ from adamergex.models.forward import (
 )
 from adamergex.models.loading import backbone, backbone_family, tokenizer
 from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
+from adamergex.models.states import answer_states, prompt_ids
 from adamergex.models.tokens import Tokens
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Backbone",
     "Tokens",
     "add_sparse",
+    "answer_states",
     "backbone",
     "backbone_family",
     "bfloat16_products",
@@ -29,6 +31,7 @@ __all__ = [
     "padded",
     "prefilled",
     "prepared",
+    "prompt_ids",
     "read_sparse",
     "tokenizer",
     "write_sparse",

@@ -65,6 +65,60 @@ def train_sparse(config: Config, inputs: Inputs, out: Path) -> Record:
     return trained(base, rows, out / "adapter", density=config["density"], **options)
 
 
+def states(config: Config, inputs: Inputs, out: Path) -> Record:
+    """The states before its answers of an adapter's, in out/states.safetensors."""
+    import torch
+    from safetensors.torch import save_file
+
+    from adamergex.models import backbone
+    from adamergex.score import states_of
+
+    asked = _asked(config, inputs)
+    base = backbone(_model(config, inputs))
+    with base.adapted(inputs["adapter"] / "adapter") as model:
+        found = states_of(base, model, list(asked.values()))
+    # By line: blank ones have none.
+    save_file({"states": found, "lines": torch.tensor(list(asked))}, out / "states.safetensors")
+    return {"n": len(found)}
+
+
+def distil(config: Config, inputs: Inputs, out: Path) -> Record:
+    """T trained on until it reads another language as it reads its own, in out/adapter."""
+    from safetensors.torch import load_file
+
+    from adamergex.models import backbone
+    from adamergex.train import distil as distilled
+
+    asked = _asked(config, inputs)
+    taught = load_file(inputs["states"] / "states.safetensors")
+    pairs = [(asked[i], k) for k, i in enumerate(taught["lines"].tolist()) if i in asked]
+    record = distilled(
+        backbone(_model(config, inputs)),
+        [prompt for prompt, _ in pairs],
+        taught["states"][[k for _, k in pairs]],
+        out / "adapter",
+        start=inputs["start"] / "adapter",
+        training=config["training"],
+        seed=config["seed"],
+        vocabulary=_vocabulary(inputs),
+        checkpoints=out / CHECKPOINTS,
+    )
+    return {**record, "init_sha256": read_record(inputs["start"])["init_sha256"]}
+
+
+def _vocabulary(inputs: Inputs) -> list[int] | None:
+    return read_record(inputs["vocabulary"])["ids"] if "vocabulary" in inputs else None
+
+
+def _asked(config: Config, inputs: Inputs) -> dict[int, str]:
+    """The prompt of each line of text that is not blank, by its number."""
+    from adamergex.tasks import questions
+
+    found, field = questions(config["data"], inputs), config["data"]["field"]
+    rows = zip(found.rows, found.items, strict=True)
+    return {i: item.prompt for i, (row, item) in enumerate(rows) if row[field].strip()}
+
+
 def _training(config: Config, inputs: Inputs, out: Path) -> tuple[Any, Any, dict[str, Any]]:
     """The backbone, the rows, and the options that every training takes."""
     from adamergex.models import backbone, backbone_family
@@ -81,7 +135,7 @@ def _training(config: Config, inputs: Inputs, out: Path) -> tuple[Any, Any, dict
     options = {
         "training": config["training"],
         "seed": config["seed"],
-        "vocabulary": read_record(inputs["vocabulary"])["ids"] if "vocabulary" in inputs else None,
+        "vocabulary": _vocabulary(inputs),
         "beneath": inputs["beneath"] / "adapter" if "beneath" in inputs else None,
         "checkpoints": out / CHECKPOINTS,
     }
@@ -242,6 +296,8 @@ FUNCTIONS: Mapping[str, Callable[[Config, Inputs, Path], Record]] = {
     "vocabulary": find_vocabulary,
     "train": train,
     "train-sparse": train_sparse,
+    "states": states,
+    "distil": distil,
     "merge": merge,
     "weighted": weighted,
     "arimerge": arimerge,

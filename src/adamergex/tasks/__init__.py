@@ -5,14 +5,24 @@ from adamergex.tasks.examples import Example, Item
 from adamergex.tasks.export import write_task
 from adamergex.tasks.harness import Questions
 from adamergex.tasks.languages import code_for, language_name
-from adamergex.tasks.reference import FAMILY_OF, FROM_TEXT, LABELLED_BY_T, PLAIN, REFERENCES
+from adamergex.tasks.reference import (
+    DISTILLATION,
+    FAMILY_OF,
+    FROM_T,
+    FROM_TEXT,
+    LABELLED_BY_T,
+    PLAIN,
+    REFERENCES,
+)
 from adamergex.tasks.sources import Source, file_source, hub_source, sliced
 from adamergex.tasks.spec import BUILTIN_FOLDER, Task, builtin_tasks, find_task, task_source
 from adamergex.tasks.text import TEXTS, text_source
 
 __all__ = [
     "BUILTIN_FOLDER",
+    "DISTILLATION",
     "FAMILY_OF",
+    "FROM_T",
     "FROM_TEXT",
     "LABELLED_BY_T",
     "PLAIN",

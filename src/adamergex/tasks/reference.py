@@ -16,7 +16,9 @@ from adamergex.tasks.examples import Example
 
 __all__ = [
     "COUNTERPARTS",
+    "DISTILLATION",
     "FAMILY_OF",
+    "FROM_T",
     "FROM_TEXT",
     "LABELLED_BY_T",
     "PLAIN",
@@ -130,7 +132,13 @@ PLAIN = "language-modelling"
 LABELLED_BY_T = ("self-labelled", "projected-labels")
 """The target task on text that T labelled: on each language's own lines, or on the source side."""
 
-REFERENCES = (*FROM_TEXT, "translation", *LABELLED_BY_T)
+DISTILLATION = "distillation"
+"""T's own states at source prompts, to be had at the parallel target prompts."""
+
+FROM_T = (*LABELLED_BY_T, DISTILLATION)
+"""What is learnt from T, and so made anew for each target task."""
+
+REFERENCES = (*FROM_TEXT, "translation", *FROM_T)
 
 
 def _corrupted(line: str, draw: random.Random) -> Example:

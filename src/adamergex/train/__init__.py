@@ -1,6 +1,7 @@
 """One adapter trained."""
 
 from adamergex.train.adapter import train_adapter, vocabulary_of
+from adamergex.train.distillation import distil
 from adamergex.train.sparse import train_sparse
 from adamergex.train.structures import adapter_config, initialised
 from adamergex.train.trainer import AdapterTrainer
@@ -8,6 +9,7 @@ from adamergex.train.trainer import AdapterTrainer
 __all__ = [
     "AdapterTrainer",
     "adapter_config",
+    "distil",
     "initialised",
     "train_adapter",
     "train_sparse",

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from adamergex.errors import InputError
-from adamergex.models import Backbone, Tokens, bfloat16_products, has_prefix
+from adamergex.models import Backbone, Tokens, has_prefix
 from adamergex.tasks import Example
-from adamergex.train.checkpoints import CheckpointWriter, last_checkpoint
 from adamergex.train.families import made_trainer
+from adamergex.train.fitting import fitted
 from adamergex.train.structures import initialised
 
 __all__ = ["train_adapter", "trained", "vocabulary_of"]
@@ -103,46 +100,22 @@ def trained(
 
     Where `checkpoints` has one, the training goes on from there, and ends as it would have ended.
     """
-    if training.get("bf16") and not bfloat16_products():
-        needed = "false: this processor is not known to have instructions for it"
-        raise InputError("training", "bf16", found=True, needed=needed)
-    start = time.perf_counter()
-    with _kept_in(checkpoints) as folder:
-        trainer = made_trainer(
+
+    def made(arguments: Mapping[str, Any]) -> Any:
+        # A prefix is a cache, and rows packed into one sequence cannot each have their own.
+        packing = not has_prefix(model)
+        return made_trainer(
             backbone,
             model,
             rows,
             tokens,
-            arguments={**_arguments(folder, seed), **_given(training)},
-            # A prefix is a cache, and rows packed into one sequence cannot each have their own.
-            packing=not has_prefix(model),
+            arguments=arguments,
+            packing=packing,
             vocabulary=vocabulary,
         )
-        before = None
-        if checkpoints is not None:
-            trainer.add_callback(CheckpointWriter(trainer))
-            before = last_checkpoint(checkpoints)
-        if before is None:
-            trainer.train()
-        else:
-            trainer.losses = before[1]
-            trainer.train(resume_from_checkpoint=str(before[0]))
-    return {
-        "rows": len(rows),
-        "tokens": sum(len(t.ids) for t in tokens),
-        "steps": trainer.state.global_step,
-        "training_seconds": time.perf_counter() - start,
-        "losses": trainer.losses,
-    }
 
-
-@contextmanager
-def _kept_in(checkpoints: Path | None) -> Generator[Path]:
-    if checkpoints is not None:
-        yield checkpoints
-        return
-    with TemporaryDirectory() as scratch:
-        yield Path(scratch)
+    found = fitted(made, training, seed, checkpoints)
+    return {"rows": len(rows), "tokens": sum(len(t.ids) for t in tokens), **found}
 
 
 def _labels(rows: Iterable[Tokens]) -> set[int]:
@@ -156,25 +129,3 @@ def _check_vocabulary(vocabulary: list[int], labels: set[int]) -> None:
     missing = sorted(labels.difference(vocabulary))
     if missing:
         raise InputError("vocabulary", found=f"none of {missing}", needed="every token of a label")
-
-
-def _given(training: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in training.items() if key != "max_length"}
-
-
-def _arguments(folder: Path, seed: int) -> dict[str, Any]:
-    import torch
-
-    return {
-        "output_dir": str(folder),
-        "seed": seed,
-        # The adapter is small and the base resident: nothing here is worth recomputing or saving.
-        "gradient_checkpointing": False,
-        "save_strategy": "no",
-        "logging_strategy": "no",
-        "report_to": "none",
-        "use_cpu": not torch.cuda.is_available(),
-        "bf16": False,  # by the recipe's word only: it changes results
-        "dataloader_pin_memory": False,
-        "disable_tqdm": True,
-    }

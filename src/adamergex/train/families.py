@@ -20,7 +20,7 @@ from adamergex.models import Backbone, Tokens
 from adamergex.tasks import Example
 from adamergex.train.trainer import AdapterTrainer, LossesKept
 
-__all__ = ["made_trainer"]
+__all__ = ["made_trainer", "on_one_device"]
 
 
 class _PlainTrainer(LossesKept, Trainer):
@@ -45,7 +45,7 @@ def made_trainer(
     if backbone.family == "decoder":
         trainer: Any = AdapterTrainer(
             model=model,
-            args=_on_one_device(
+            args=on_one_device(
                 SFTConfig(
                     padding_free=packing,
                     max_length=None,  # rows are cut already
@@ -61,7 +61,7 @@ def made_trainer(
         data, collator = _other(backbone, rows, tokens)
         trainer = _PlainTrainer(
             model=model,
-            args=_on_one_device(TrainingArguments(**arguments)),
+            args=on_one_device(TrainingArguments(**arguments)),
             train_dataset=data,
             data_collator=collator,
             processing_class=backbone.tokenizer,
@@ -70,7 +70,7 @@ def made_trainer(
     return trainer
 
 
-def _on_one_device(arguments: Any) -> Any:
+def on_one_device(arguments: Any) -> Any:
     """A process trains on one GPU: with DataParallel the batch would grow with the machine."""
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1
