@@ -253,16 +253,19 @@ def test_a_reference_without_its_text_is_refused():
         first(shop, "en")
 
 
-def test_a_softmax_over_tokens_in_use_is_not_for_free_text(tmp_path):
-    path = tmp_path / "free.yaml"
-    path.write_text(
-        "task: free\noutput_type: generate_until\ndoc_to_text: text\ndoc_to_target: text\n"
-        "metric_list: []\n"
-    )
-    recipe = demo_recipe([f"tasks=[{path}]"])
-    shop = Workshop(recipe, str(path), 0)
-    with pytest.raises(InputError, match="vocabulary: found in-use; needed full: free"):
-        shop.reference(recipe.reference[0], "fa")
+def test_distillation_starts_from_t_and_rs_is_t():
+    recipe = demo_recipe(["reference=[{task: distillation, text: emoji}]"])
+    shop = Workshop(recipe, "emoji", 0)
+    found = shop.references(recipe.reference[0], "fa")
+    assert found["reference_source"] == found["task"] == shop.task_adapter("en")
+    learnt = found["reference_target"]
+    assert (learnt.kind, learnt.inputs["start"]) == ("distil", found["task"])
+    asked = learnt.inputs["states"]
+    assert asked.inputs["adapter"] == found["task"]
+    # What T reads is the source text that the target text is parallel to, and it sees no label.
+    assert asked.config["data"]["lines"] == learnt.config["data"]["source_lines"]
+    assert asked.config["data"]["rows"] == learnt.config["data"]["rows"] == "unlabelled"
+    assert learnt != shop.references(recipe.reference[0], "tr")["reference_target"]
 
 
 @pytest.mark.parametrize("name", set(METHODS) - {"zero-shot", "xlt", "source-ft"})

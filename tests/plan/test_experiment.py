@@ -95,7 +95,7 @@ def test_how_many_steps_the_demo_has():
     assert kinds["merge"] == targets * scales * ways
     assert kinds["arimerge"] == kinds["weighted"] == targets * scales
     assert kinds["select"] == targets * (ways + 3)  # AriMerge, T + t Rt, the best of all
-    assert kinds["model"] == kinds["vocabulary"] == kinds["results"] == 1
+    assert kinds["model"] == kinds["results"] == 1
 
 
 def test_no_choice_depends_on_test_data(everything):
@@ -125,7 +125,7 @@ def test_those_checks_would_find_a_leak():
 
 
 def test_nothing_is_trained_on_what_it_is_measured_on(everything):
-    for kind in ("train", "train-sparse", "vocabulary"):
+    for kind in ("train", "train-sparse", "distil"):
         for step in steps(everything, kind):
             assert {split for split, *_ in seen_by(step)} <= {"train", "reference"}
 
@@ -212,7 +212,7 @@ def test_the_base_model_is_asked_once_for_all_seeds(everything):
 def test_all_adapters_of_a_seed_start_from_one_point():
     """T, Rs and Rt with one seed, one adapter config, one model and one vocabulary."""
     shared = {
-        (s.config["seed"], str(s.config["adapter"]), s.config["model"], s.inputs["vocabulary"])
+        (s.config["seed"], str(s.config["adapter"]), s.config["model"], s.config["vocabulary"])
         for s in steps(planned(demo_recipe()), "train")
     }
     assert len(shared) == 1
@@ -233,7 +233,7 @@ def test_the_same_recipe_gives_the_same_plan():
 
 
 def test_the_order_of_the_targets_trains_nothing_anew():
-    for kind in ("vocabulary", "train"):
+    for kind in ("train",):
         one, other = (
             set(steps(planned(demo_recipe([f"targets={targets}"])), kind))
             for targets in ("[fa, tr]", "[tr, fa]")

@@ -126,7 +126,7 @@ CASES = [
         if key != "bf16"
     ),
     Case("training.bf16", {"training": {"bf16": True}}, TRAINED),
-    Case("training.vocabulary", {"training": {"vocabulary": "in-use"}}, {"vocabulary"}),
+    Case("training.vocabulary", {"training": {"vocabulary": "in-use"}}, TRAINED),
     *(
         Case(
             f"training.per_step.{step}.{key}",

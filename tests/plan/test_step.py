@@ -89,7 +89,7 @@ def test_numbers_that_json_has_not_are_refused(value):
 
 def test_the_folder_has_a_plain_name():
     step = Step("merge", {"space": "../../etc"}, label="merge <t=1>")
-    assert step.folder == f"merge-{step.fingerprint[:20]}"
+    assert step.folder == f"merge-{step.fingerprint}"
 
 
 @st.composite

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from adamergex.errors import InputError
 from adamergex.methods.catalog import Catalog
 from adamergex.recipe import Recipe, Reference
 from adamergex.step import Step, digest
-from adamergex.tasks import DISTILLATION, FROM_T, LABELLED_BY_T, Data
+from adamergex.tasks import DISTILLATION, LABELLED_BY_T, Data
 
 __all__ = ["Method", "Row", "Setting", "Workshop"]
 
@@ -189,38 +187,13 @@ class Workshop:
         return {
             "model": self._model_name,
             "training": {**self.recipe.training.given(), **overrides},
+            "vocabulary": self.recipe.training.vocabulary,
             "data": rows.config,
             "seed": self.seed,
         }
 
     def _inputs(self, **given: Step | None) -> dict[str, Step]:
-        inputs = {"model": self.model, **{role: step for role, step in given.items() if step}}
-        if self.recipe.training.vocabulary == "in-use":
-            inputs["vocabulary"] = self._vocabulary()
-        return inputs
-
-    def _vocabulary(self) -> Step:
-        """The tokens that any completion of the recipe uses."""
-        recipe, catalog = self.recipe, self.catalog
-        wanted: list[Data] = []
-        for name in sorted(recipe.tasks):
-            task = catalog.task(name)
-            if task.free_text:
-                needed = f"full: {task.name} is answered in free text"
-                raise InputError("training", "vocabulary", found="in-use", needed=needed)
-            learnt = [recipe.source, *(recipe.targets if "target-ft" in recipe.methods else ())]
-            wanted += [catalog.rows(task, language, "train") for language in learnt]
-        for reference in recipe.reference:
-            for language in sorted({recipe.source, *recipe.targets}):
-                if reference.task not in FROM_T:
-                    wanted.append(catalog.reference(reference, language))
-                if reference is recipe.reference[0] and {"madx", "lt-sft"} & {*recipe.methods}:
-                    wanted.append(catalog.plain(reference, language))
-        once = {json.dumps(data.config, sort_keys=True): data.config for data in wanted}
-        described = [once[text] for text in sorted(once)]  # their order says nothing
-        config = {"model": self._model_name, "data": described}
-        files = self._files(*wanted)
-        return Step("vocabulary", config, {"model": self.model}, label="tokens in use", files=files)
+        return {"model": self.model, **{role: step for role, step in given.items() if step}}
 
     def _files(self, *wanted: Data) -> dict[str, Path]:
         return self._model_files | {sha: at for data in wanted for sha, at in data.files.items()}

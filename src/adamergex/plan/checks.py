@@ -41,6 +41,9 @@ def check(recipe: Recipe) -> None:
     _check_data_files(recipe, tasks)
     _check_methods(recipe)
     for task in tasks:
+        if recipe.training.vocabulary == "in-use" and task.free_text:
+            needed = f"full: {task.name} is answered in free text"
+            raise InputError("training", "vocabulary", found="in-use", needed=needed)
         if recipe.scale.select == "unlabelled" and task.free_text:
             needed = f"dev or fixed: answers to {task.name} in free text have no likelihood"
             raise InputError("scale", "select", found="unlabelled", needed=needed)

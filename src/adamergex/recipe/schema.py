@@ -105,8 +105,9 @@ class Training(_Trainer):
     """How every adapter is trained, and what is different for some of them.
 
     Attributes:
-        vocabulary: `full`, or `in-use`: the softmax over only those tokens that the experiment's
-            completions use, faster and another loss (see docs/footguns.md).
+        vocabulary: `full`, or `in-use`: the softmax over only those tokens that an adapter's own
+            completions use, of a task those of all choices: faster, and another loss (see
+            docs/footguns.md).
         per_step: Differences for the adapters of `task`, `projection`, `madx` and `lt-sft`; those
             of a reference stand under `reference.training`.
     """
@@ -128,7 +129,7 @@ class Reference(_Section):
 
     Attributes:
         task: causal-lm, masked-lm, span-corruption, cloze, translation, self-labelled,
-            projected-labels; or the name or path of a labelled task.
+            projected-labels, distillation; or the name or path of a labelled task.
         text: A text that has a name (ntrex, wikipedia, emoji); a file with `{language}` in its
             path; or one for each language code (`*` for all others). Lines must be parallel
             where the task needs it.

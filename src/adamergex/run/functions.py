@@ -33,22 +33,6 @@ def prepare_model(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa:
     return {"parameters": parameters, "family": base.family}
 
 
-def find_vocabulary(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
-    """The tokens that any of the experiment's completions or choices uses."""
-    from adamergex.models import backbone
-    from adamergex.tasks import Example, examples, questions
-    from adamergex.train import vocabulary_of
-
-    rows: list[Example] = []
-    for wanted in config["data"]:
-        rows += examples(_learnt(wanted, "decoder"), inputs)
-        if wanted["rows"] == "task":
-            items = questions(wanted, inputs).items
-            rows += [Example(item.prompt, choice) for item in items for choice in item.choices]
-    tokens = vocabulary_of(backbone(_model(config, inputs)), rows)
-    return {"size": len(tokens), "ids": tokens}
-
-
 def train(config: Config, inputs: Inputs, out: Path) -> Record:
     """One adapter, in out/adapter."""
     from adamergex.train import train_adapter
@@ -92,22 +76,32 @@ def distil(config: Config, inputs: Inputs, out: Path) -> Record:
     asked = _asked(config, inputs)
     taught = load_file(inputs["states"] / "states.safetensors")
     pairs = [(asked[i], k) for k, i in enumerate(taught["lines"].tolist()) if i in asked]
+    base = backbone(_model(config, inputs))
     record = distilled(
-        backbone(_model(config, inputs)),
+        base,
         [prompt for prompt, _ in pairs],
         taught["states"][[k for _, k in pairs]],
         out / "adapter",
         start=inputs["start"] / "adapter",
         training=config["training"],
         seed=config["seed"],
-        vocabulary=_vocabulary(inputs),
+        vocabulary=_vocabulary(config, inputs, base, []),
         checkpoints=out / CHECKPOINTS,
     )
     return {**record, "init_sha256": read_record(inputs["start"])["init_sha256"]}
 
 
-def _vocabulary(inputs: Inputs) -> list[int] | None:
-    return read_record(inputs["vocabulary"])["ids"] if "vocabulary" in inputs else None
+def _vocabulary(config: Config, inputs: Inputs, base: Any, rows: list[Any]) -> list[int] | None:
+    """The tokens of the softmax: all, or those that these rows' completions, or choices, use."""
+    from adamergex.tasks import Example, questions
+    from adamergex.train import vocabulary_of
+
+    if config["vocabulary"] == "full":
+        return None
+    if config["data"]["rows"] != "reference":
+        items = questions(config["data"], inputs).items
+        rows = [Example(item.prompt, choice) for item in items for choice in item.choices]
+    return vocabulary_of(base, rows)
 
 
 def _asked(config: Config, inputs: Inputs) -> dict[int, str]:
@@ -132,14 +126,15 @@ def _training(config: Config, inputs: Inputs, out: Path) -> tuple[Any, Any, dict
     classes = None
     if family == "encoder" and rows and rows[0].label is not None:
         classes = _classes(data, inputs)
+    base = backbone(_model(config, inputs), classes)
     options = {
         "training": config["training"],
         "seed": config["seed"],
-        "vocabulary": _vocabulary(inputs),
+        "vocabulary": _vocabulary(config, inputs, base, rows),
         "beneath": inputs["beneath"] / "adapter" if "beneath" in inputs else None,
         "checkpoints": out / CHECKPOINTS,
     }
-    return backbone(_model(config, inputs), classes), rows, options
+    return base, rows, options
 
 
 def _learnt(data: Config, family: str) -> Config:
@@ -293,7 +288,6 @@ def _adapters(inputs: Inputs) -> dict[str, Any]:
 
 FUNCTIONS: Mapping[str, Callable[[Config, Inputs, Path], Record]] = {
     "model": prepare_model,
-    "vocabulary": find_vocabulary,
     "train": train,
     "train-sparse": train_sparse,
     "states": states,
