@@ -104,3 +104,11 @@ def test_a_softmax_over_tokens_in_use_is_not_for_free_text(tmp_path):
     )
     with pytest.raises(InputError, match="vocabulary: found in-use; needed full: free"):
         planned(demo_recipe([f"tasks=[{path}]", "training.vocabulary=in-use"]))
+
+
+@pytest.mark.parametrize("method", ["add-reference", "arimerge", "language-task-arithmetic"])
+def test_a_reference_with_t_in_it_is_not_added_to_t(method):
+    reference = "reference=[{task: distillation, text: emoji}, {task: causal-lm, text: emoji}]"
+    with pytest.raises(InputError, match=f"found distillation; needed another first, for {method}"):
+        planned(demo_recipe([reference, f"methods=[source-ft, {method}]"]))
+    planned(demo_recipe([reference, "methods=[source-ft, projection, layer-swapping, adamergex]"]))

@@ -10,7 +10,7 @@ from typing import Any
 from adamergex.errors import InputError
 from adamergex.methods import METHODS, Catalog
 from adamergex.recipe import Recipe
-from adamergex.tasks import REFERENCES, Task, sliced
+from adamergex.tasks import DISTILLATION, REFERENCES, Task, sliced
 
 __all__ = ["check"]
 
@@ -68,6 +68,10 @@ def _check_methods(recipe: Recipe) -> None:
         for name in _REFUSED.get(method, ()):
             if fields.get(name) not in (None, False, "none", {}):
                 raise InputError("adapter", name, found=fields[name], needed=f"none, for {method}")
+    adding = {"add-reference", "arimerge", "language-task-arithmetic"} & {*recipe.methods}
+    if adding and recipe.reference[0].task == DISTILLATION:
+        needed = f"another first, for {min(adding)}: this one has T in it, which would count twice"
+        raise InputError("reference", "task", found=DISTILLATION, needed=needed)
     outside = [t for t in recipe.scale.grid if not 0 <= t <= 1]
     if "layer-swapping" in recipe.methods and outside:
         needed = "0 to 1, a share of the layers, for layer-swapping"
