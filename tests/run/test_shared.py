@@ -8,7 +8,7 @@ import pytest
 from adamergex.errors import AdamergexError, InputError
 from adamergex.run import Store
 from adamergex.run.functions import FUNCTIONS
-from adamergex.run.shared import SharedStore, opened
+from adamergex.run.shared import SharedStore, store_at
 from adamergex.run.store import RECORD_FILE
 from adamergex.step import Step, digest
 from tests.support.folders import write_lora
@@ -149,6 +149,7 @@ def test_local_files_are_put_there_once_and_read_from_there(shared, remote, tmp_
     def probe(config, inputs, out):
         assert not rows.exists()
         at_hand = [inputs[sha] for sha in config["files"]]
+        (out / "config.json").write_text(json.dumps({"model": str(at_hand[0])}))
         return {"names": [p.name for p in at_hand], "digests": [digest(p) for p in at_hand]}
 
     monkeypatch.setitem(FUNCTIONS, "probe", probe)
@@ -165,6 +166,9 @@ def test_local_files_are_put_there_once_and_read_from_there(shared, remote, tmp_
     record = other.record(step)
     assert record["names"] == ["model", "en.csv"]
     assert record["digests"] == list(files)
+    # The place on the machine where the run was started, not that in the other one's cache.
+    written = json.loads((other.path(step) / "config.json").read_text())
+    assert written == {"model": str(model)}
 
 
 def test_a_local_file_that_has_changed_is_refused(shared, tmp_path):
@@ -179,7 +183,7 @@ def test_a_local_file_that_has_changed_is_refused(shared, tmp_path):
 @pytest.mark.parametrize("url", ["nothing://bucket", "s4://bucket/steps"])
 def test_a_url_of_an_unknown_kind(url):
     with pytest.raises(InputError, match=f"^store: found {url} .*; needed a URL that fsspec knows"):
-        opened(url)
+        store_at(url)
 
 
 def test_storage_that_cannot_be_reached_is_named_and_is_not_an_empty_store(shared, monkeypatch):

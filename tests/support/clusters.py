@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from adamergex.run import ray
-from adamergex.run.shared import opened
+from adamergex.run.shared import store_at
 from adamergex.step import Step
 
 HELD = "select"
@@ -72,4 +72,4 @@ if __name__ == "__main__":
 
     ray.performed_there = performed_in_sight
     address, place, trail = sys.argv[1:]
-    ray.execute_on_ray(on_trail(LAST, Path(trail)), opened(place), address=address)
+    ray.execute_on_ray(on_trail(LAST, Path(trail)), store_at(place), address=address)

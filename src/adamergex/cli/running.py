@@ -19,7 +19,7 @@ from adamergex.plan import planned
 from adamergex.recipe import Recipe
 from adamergex.run import Event, Store, execute, publish
 from adamergex.run.ray import execute_on_ray
-from adamergex.run.shared import SharedStore, opened
+from adamergex.run.shared import SharedStore, store_at
 from adamergex.step import Step, in_order
 
 __all__ = ["print_plan", "run_recipe"]
@@ -37,7 +37,7 @@ def run_recipe(recipe: Recipe, output: Path, how: Execution) -> dict[str, Any]:
     from adamergex.report import print_table, write_report
 
     last = planned(recipe)
-    store = opened(how.store_of(output))
+    store = store_at(how.store_of(output))
     output.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     with _progress(len(in_order([last]))) as on_event:
@@ -62,7 +62,7 @@ def print_plan(recipe: Recipe, output: Path, how: Execution) -> None:
     """Every step of a recipe: what is cached, and what would be done. Nothing is."""
     steps = in_order([planned(recipe)])
     place = how.store_of(output)
-    store = opened(place) if "://" in place or Path(place).is_dir() else None
+    store = store_at(place) if "://" in place or Path(place).is_dir() else None
     done = {step for step in steps if store is not None and store.finished(step)}
     table = Table.grid(padding=(0, 2))
     for step in steps:

@@ -115,8 +115,15 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def performed(step: Step, folder: Path) -> None:
+def performed(
+    step: Step, folder: Path, revised: Callable[[Path], None] = lambda _: None
+) -> None:
     """Does one step, from and into the store in `folder`, in this process.
+
+    Args:
+        step: The step.
+        folder: Where the steps are that it needs, and where it goes.
+        revised: Called with what was made, before it is sealed.
 
     Raises:
         AdamergexError: An input that is not as it was written.
@@ -136,6 +143,7 @@ def performed(step: Step, folder: Path) -> None:
         start = time.perf_counter()
         _forget_peak()
         record = FUNCTIONS[step.kind](step.config, inputs, out)
+        revised(out)
         return {**record, "seconds": time.perf_counter() - start, "peak_memory": _peak_memory()}
 
     store.fill(step, measured)

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from adamergex import __version__
 from adamergex.errors import AdamergexError, InputError
 from adamergex.run.local import performed, set_up
 from adamergex.run.schedule import Event, carried_out, outstanding
-from adamergex.run.shared import SharedStore, opened
+from adamergex.run.shared import SharedStore, store_at
 from adamergex.run.store import Store
 from adamergex.step import Step, digest, in_order
 
@@ -79,7 +78,6 @@ def _run(
     def submit(step: Step) -> Future[None]:
         if isinstance(store, SharedStore):
             store.give(step)
-        step = replace(step, files={sha: path.absolute() for sha, path in step.files.items()})
         needed = {"num_cpus": cpus, "num_gpus": gpus if step.kind in _WITH_MODEL else 0}
         made = task.options(name=step.label or step.kind, max_retries=RETRIES, **needed)
         tasks.append(made.remote(step, place, cpus, __version__))
@@ -107,7 +105,7 @@ def performed_there(step: Step, place: str, threads: int, version: str) -> None:
     node = os.uname().nodename
     if version != __version__:
         raise InputError(f"adamergex on node {node}", found=__version__, needed=version)
-    store = opened(place)
+    store = store_at(place)
     if isinstance(store, SharedStore):
         store.perform(step)
         return

@@ -22,10 +22,10 @@ from adamergex.run.local import performed
 from adamergex.run.store import RECORD_FILE, Store, read_record
 from adamergex.step import Step, counted, digest
 
-__all__ = ["SharedStore", "opened"]
+__all__ = ["SharedStore", "store_at"]
 
 
-def opened(place: str) -> Store | SharedStore:
+def store_at(place: str) -> Store | SharedStore:
     """The store at a URL, or in a folder. Raises InputError for one that cannot be used."""
     return SharedStore(place) if "://" in place else Store(Path(place))
 
@@ -122,9 +122,12 @@ class SharedStore:
         """Does one step in this process: fetches what it needs, and puts there what it made."""
         for needed in step.inputs.values():
             self.path(needed)
-        files = {sha: self.path(_given(sha, path)) / path.name for sha, path in step.files.items()}
+        folders = {sha: self.path(_given(sha, path)) for sha, path in step.files.items()}
+        files = {sha: folders[sha] / path.name for sha, path in step.files.items()}
+        parents = {folders[sha]: path.parent for sha, path in step.files.items()}
         self._drop_if_damaged(step)
-        performed(replace(step, files=files), self.cache.folder)
+        here = replace(step, files=files)
+        performed(here, self.cache.folder, lambda out: _rewritten(out, parents))
         made = self.cache.path(step)
         self._upload(step, {name: made / name for name in read_record(made)["files"]}, made)
 
@@ -184,6 +187,20 @@ def _files_of(path: Path) -> dict[str, Path]:
     if path.is_file():
         return {path.name: path}
     return {f"{path.name}/{name}": file for name, file in counted(path).items()}
+
+
+def _rewritten(out: Path, folders: Mapping[Path, Path]) -> None:
+    """Names files as where the run was started: an adapter names its model by its place.
+
+    Every machine's cache is another place, and adapters of one model would seem to be of several.
+    """
+    for path in (p for p in out.rglob("*") if p.suffix in (".json", ".md")):
+        text = path.read_text(encoding="utf-8")
+        for here, there in folders.items():
+            if path.suffix == ".json":
+                text = text.replace(json.dumps(str(here))[1:-1], json.dumps(str(there))[1:-1])
+            text = text.replace(str(here), str(there))
+        path.write_text(text, encoding="utf-8")
 
 
 def _cache_of(url: str) -> Path:
