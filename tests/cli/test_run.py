@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,17 @@ def test_languages_that_the_demo_does_not_have(tmp_path, capsys, targets):
 
 
 def test_help_needs_no_training_stack():
-    for command in ("run", "demo", "preview", "evaluate", "report", "tasks", "init", "methods"):
+    for command in (
+        "run",
+        "demo",
+        "preview",
+        "evaluate",
+        "report",
+        "tasks",
+        "init",
+        "methods",
+        "store",
+    ):
         assert not imported(command, "--help") & {*HEAVY, "numpy"}
 
 
@@ -178,6 +189,53 @@ def test_the_report_is_written_anew_the_same(everything, capsys):
     run("report", output)
     assert str(output / "report.html") in capsys.readouterr().out
     assert (output / "report.html").read_bytes() == page
+
+
+def test_what_a_run_finished_is_listed_verified_and_cleared(everything, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(everything, folder)
+    capsys.readouterr()
+    run("store", "ls", folder)
+    out = capsys.readouterr().out
+    steps = list(folder.glob("steps/*/record.json"))
+    assert out.count("\n") == len(steps) + 1
+    assert f"{len(steps)} steps, " in out
+    assert "train causal-lm, tr" in out
+    run("store", "verify", folder)
+    assert f"{len(steps)} steps, all as they were written" in capsys.readouterr().out
+    weights = next(folder.glob("steps/train-*/adapter/adapter_model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert main(["store", "verify", str(folder)]) == 1
+    out, err = capsys.readouterr()
+    assert out == f"{weights.parents[1]}: adapter/adapter_model.safetensors has changed\n"
+    assert "1 damaged steps; the next run makes them anew" in err
+    run("store", "gc", folder, "--dry-run")
+    assert weights.exists()
+    run("store", "gc", folder)
+    assert capsys.readouterr().out.count("removed ") == 2
+    assert not weights.exists()
+    assert len(list(folder.glob("steps/*/record.json"))) == len(steps) - 1
+
+
+def test_steps_of_no_recipe_that_is_named_are_cleared(routing, tmp_path, capsys):
+    output = tmp_path / "out"
+    run("run", routing, "--output", output, "--set", TINY)
+    run("run", routing, "--output", output, "--set", TINY, "--set", "seed=1")
+    plan = yaml.safe_load(routing.read_text())
+    kept = routing.with_name("kept.yaml")
+    kept.write_text(yaml.safe_dump({**plan, **yaml.safe_load(TINY.replace("=", ": ", 1))}))
+    capsys.readouterr()
+    run("store", "gc", output, "--recipe", kept)
+    assert "removed" in capsys.readouterr().out
+    run("run", kept, "--output", output, "--dry-run")
+    assert "to do: 0 trainings, 0 scorings, 0 others" in capsys.readouterr().out
+    run("run", routing, "--output", output, "--set", TINY, "--set", "seed=1", "--dry-run")
+    assert "to do: 0 trainings" not in capsys.readouterr().out
+
+
+def test_a_folder_without_steps_is_named(tmp_path, capsys):
+    assert main(["store", "ls", str(tmp_path)]) == 2
+    assert "found no finished steps; needed the folder of a run" in capsys.readouterr().err
 
 
 @pytest.fixture

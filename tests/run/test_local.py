@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 from multiprocessing import active_children
+from threading import Thread
 
 import numpy as np
 import pytest
 
 from adamergex.errors import AdamergexError, InputError
 from adamergex.run import Store, execute
+from adamergex.run.local import performed
 from adamergex.step import Step, in_order
 from tests.support.folders import dense_updates, write_lora
 
@@ -121,7 +123,7 @@ def test_an_error_of_a_step_is_raised_here_and_other_results_are_kept(store):
     assert store.finished(MERGED)
     assert not store.finished(FAILING)
     assert not store.finished(last)
-    assert [path.name for path in store.folder.glob(".*")] == [".lock"]
+    assert [path.name for path in store.folder.glob(".*")] == [".locks"]
 
 
 def test_an_error_that_nobody_foresaw_names_its_step(store):
@@ -147,18 +149,27 @@ def test_an_interrupt_ends_the_workers_at_once(store):
     assert store.finished(MERGED)
 
 
-def test_a_store_serves_one_run_at_a_time(store):
-    other = Store(store.folder)
+def test_two_runs_on_one_store_both_end_and_no_step_is_done_twice(store):
+    """Each is asked for the same at the same moment; see also test_two_at_one_step_do_it_once."""
+    seen, errors = [], []
 
-    def second(event):
-        with pytest.raises(InputError, match="found another run at work"):
-            execute(MERGED, other)
-        events.append(event.what)
+    def run(which):
+        try:
+            execute(
+                LAST, Store(store.folder), workers=1, on_event=lambda e: seen.append((which, e))
+            )
+        except Exception as error:  # a thread's own would be lost
+            errors.append(error)
 
-    events = []
-    execute(MERGED, store, workers=1, on_event=second)
-    assert events.count("finished") == 1
-    execute(MERGED, other)
+    runs = [Thread(target=run, args=(which,)) for which in "ab"]
+    for thread in runs:
+        thread.start()
+    for thread in runs:
+        thread.join(120)
+    assert errors == []
+    assert all(store.damage(step) is None for step in in_order([LAST]))
+    assert {which for which, event in seen if event.step == LAST} == {"a", "b"}
+    assert not list(store.folder.glob(".[!l]*"))
 
 
 def test_a_worker_that_dies_is_an_error_that_names_what_it_did(store):
@@ -190,6 +201,28 @@ def test_everything_that_ran_is_named(store):
         execute(last, store, workers=2, on_event=kill)
     assert "merge in factor space" in str(raised.value)
     assert "merge t=0.5" in str(raised.value)
+
+
+def test_a_damaged_step_is_found_before_use_and_made_anew(store):
+    execute(MERGED, store, workers=1)
+    weights = store.path(MERGED) / "adapter" / "adapter_model.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))  # one bit of the last number
+    seen = []
+    execute(CHOICE, store, workers=1, on_event=seen.append)
+    damaged = [event for event in seen if event.what == "damaged"]
+    found = "adapter/adapter_model.safetensors has changed"
+    assert [(event.step, event.detail) for event in damaged] == [(MERGED, found)]
+    assert weights.read_bytes() == good
+    assert "finished" in [event.what for event in seen if event.step == MERGED]
+
+
+def test_a_step_refuses_an_input_that_changed_in_mid_run(store):
+    weights = store.path(ADAPTERS["task"]) / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    with pytest.raises(AdamergexError, match="has changed since it was made; run again"):
+        performed(MERGED, store.folder)
+    assert not store.finished(MERGED)
 
 
 ORPHANS = """

@@ -1,12 +1,16 @@
 """A step is finished or it is not there."""
 
+import hashlib
 import json
+import subprocess
+import threading
 
 import pytest
 
-from adamergex.errors import InputError
+from adamergex.errors import AdamergexError, InputError
 from adamergex.run import Store
-from adamergex.run.store import RECORD_FILE
+from adamergex.run.store import CHECKPOINTS, RECORD_FILE
+from adamergex.run.upkeep import damaged, finished, opened, removed
 from adamergex.step import Step
 
 STEP = Step("merge", {"scale": 1.0}, label="merge t=1")
@@ -18,7 +22,9 @@ def store(tmp_path):
 
 
 def everything(store):
-    return sorted(path.relative_to(store.folder) for path in store.folder.rglob("*"))
+    """All but the locks."""
+    found = (path.relative_to(store.folder) for path in store.folder.rglob("*"))
+    return sorted(path for path in found if path.parts[0] != ".locks")
 
 
 def test_what_was_filled_is_finished(store):
@@ -35,9 +41,10 @@ def test_what_was_filled_is_finished(store):
         "kind": "merge",
         "label": "merge t=1",
         "fingerprint": STEP.fingerprint,
+        "files": {"adapter/x": hashlib.sha256(b"x").hexdigest()},
         "rank": 8,
     }
-    assert [path.name for path in store.folder.iterdir()] == [STEP.folder]
+    assert {path.parts[0] for path in everything(store)} == {STEP.folder}
     assert Store(store.folder).finished(STEP)
     assert not store.finished(Step("merge", {"scale": 0.5}))
 
@@ -84,35 +91,195 @@ def test_a_folder_without_its_record_is_not_finished_and_is_redone(store):
     assert [path.name for path in store.path(STEP).iterdir()] == [RECORD_FILE]
 
 
-def test_sweeping_removes_what_killed_runs_left_and_nothing_else(store):
-    store.fill(STEP, lambda out: {})
+def killed_at_work(store, name="half"):
+    """What a process leaves that dies in the middle of a step."""
+    stage = store.folder / f".{STEP.folder}"
+    (stage / CHECKPOINTS).mkdir(parents=True)
+    (stage / CHECKPOINTS / "checkpoint-3").write_text("3")
+    (stage / name).write_text("x")
+    (stage / "adapter").mkdir()
+    return stage
+
+
+def test_of_a_killed_attempt_the_next_sees_the_checkpoints_and_nothing_else(store):
+    killed_at_work(store)
+
+    def work(out):
+        assert [path.name for path in out.iterdir()] == [CHECKPOINTS]
+        assert (out / CHECKPOINTS / "checkpoint-3").read_text() == "3"
+        return {}
+
+    store.fill(STEP, work)
+    assert everything(store) == [
+        (store.path(STEP) / x).relative_to(store.folder) for x in ("", RECORD_FILE)
+    ]
+
+
+def test_checkpoints_outlive_an_error(store):
+    def work(out):
+        (out / CHECKPOINTS).mkdir()
+        (out / CHECKPOINTS / "one").write_text("1")
+        (out / "half").write_text("x")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.fill(STEP, work)
+    assert [str(path) for path in everything(store)][1:] == [
+        f".{STEP.folder}/{CHECKPOINTS}", f".{STEP.folder}/{CHECKPOINTS}/one"
+    ]  # fmt: skip
+
+
+def test_two_at_one_step_do_it_once(store):
+    """The second waits, and then has nothing to do."""
+    entered, leave, calls = threading.Event(), threading.Event(), []
+
+    def slow(out):
+        calls.append("slow")
+        entered.set()
+        assert leave.wait(20)
+        return {"by": "the first"}
+
+    first = threading.Thread(target=store.fill, args=(STEP, slow))
+    first.start()
+    assert entered.wait(20)
+    other = threading.Thread(
+        target=Store(store.folder).fill, args=(STEP, lambda out: calls.append("again") or {})
+    )
+    other.start()
+    other.join(0.2)
+    assert other.is_alive()
+    Store(store.folder).fill(Step("merge", {"scale": 0.5}), lambda out: {})  # another step is free
+    leave.set()
+    first.join(20)
+    other.join(20)
+    assert calls == ["slow"]
+    assert store.record(STEP)["by"] == "the first"
+
+
+def fill_with(store, text="x"):
+    def work(out):
+        (out / "adapter").mkdir()
+        (out / "adapter" / "weights").write_text(text)
+        return {"seconds": 1.5}
+
+    store.fill(STEP, work)
+    return store.path(STEP) / "adapter" / "weights"
+
+
+def test_damage_is_found(store):
+    weights = fill_with(store)
+    assert store.damage(STEP) is None
+    weights.write_text("y")
+    assert store.damage(STEP) == "adapter/weights has changed"
+    assert damaged(store) == [(store.path(STEP), "adapter/weights has changed")]
+    weights.unlink()
+    assert store.damage(STEP) == "adapter/weights is missing"
+    weights.write_text("x")
+    assert store.damage(STEP) is None
+    (store.path(STEP) / "more").write_text("")
+    assert store.damage(STEP) == "more was not there"
+    (store.path(STEP) / RECORD_FILE).write_text("{")
+    assert store.damage(STEP) == "record.json cannot be read"
+
+
+def test_what_is_discarded_can_be_done_again(store):
+    weights = fill_with(store)
+    store.discard(STEP)
+    assert not store.finished(STEP)
+    assert everything(store) == []
+    assert fill_with(store, "z") == weights
+
+
+def test_removing_leaves_what_is_whole_and_wanted(store):
+    fill_with(store)
+    others = [Step("merge", {"scale": x}) for x in (0.25, 0.5)]
+    for step in others:
+        store.fill(step, lambda out: {})
     (store.folder / "notes.txt").write_text("mine")
-    left = store.folder / f".{STEP.folder}.abc123"
-    left.mkdir()
-    (left / "half").write_text("x")
-    store.sweep()
-    assert {path.name for path in store.folder.iterdir()} == {STEP.folder, "notes.txt"}
+    stage = killed_at_work(store)
+    (store.folder / f"train-{'0' * 64}").mkdir()
+    leftovers = {stage.name, f"train-{'0' * 64}"}
+    assert {path.name for path, _ in removed(store, None, dry_run=True)} == leftovers
+    assert stage.exists()
+    assert {path.name for path, _ in removed(store, None, dry_run=False)} == leftovers
+    assert sorted(entry.folder for entry in finished(store)) == store.entries()
+    assert len(store.entries()) == 3
+    gone = {step.folder for step in others}
+    assert {path.name for path, _ in removed(store, {STEP.folder}, dry_run=False)} == gone
+    assert store.entries() == [store.path(STEP)]
+    (store.path(STEP) / "adapter" / "weights").write_text("y")
+    assert [path for path, _ in removed(store, None, dry_run=False)] == [store.path(STEP)]
+    assert [path.name for path in store.folder.iterdir() if path.name != ".locks"] == ["notes.txt"]
+
+
+def test_what_a_run_is_at_is_not_removed(store):
+    def work(out):
+        (out / CHECKPOINTS).mkdir()
+        assert list(removed(Store(store.folder), None, dry_run=False)) == []
+        assert (out / CHECKPOINTS).is_dir()
+        return {}
+
+    store.fill(STEP, work)
     assert store.finished(STEP)
 
 
-def test_one_run_holds_the_store(store):
-    other = Store(store.folder)
-    with store.locked():
-        with pytest.raises(InputError, match="found another run at work") as raised, other.locked():
-            pass
-        assert str(store.folder) in str(raised.value)
-        store.sweep()  # must not take the lock away
-        with pytest.raises(InputError), other.locked():
-            pass
-    with other.locked():
-        pass
+def test_the_store_of_a_run_is_found(store):
+    fill_with(store)
+    assert opened(store.folder).folder == store.folder
+    assert opened(store.folder.parent).folder == store.folder
+    with pytest.raises(InputError, match="found no finished steps; needed the folder of a run"):
+        opened(store.folder / STEP.folder)
 
 
-def test_an_error_frees_the_store(store):
-    with pytest.raises(ZeroDivisionError), store.locked():
-        raise ZeroDivisionError
-    with Store(store.folder).locked():
-        pass
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one MiB. Only root may make one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize("writer", ["python", "safetensors", "torch"])
+def test_a_full_disk_is_named_and_what_is_finished_is_kept(small_disk, writer):
+    import torch
+    from safetensors.torch import save_file
+
+    store = Store(small_disk / "steps")
+    fill_with(store)
+    big = {"a": torch.zeros(2**20)}
+
+    def work(out):
+        if writer == "python":
+            (out / "big").write_bytes(b"x" * 2**22)
+        elif writer == "safetensors":
+            save_file(big, out / "big")
+        else:
+            torch.save(big, out / "big")
+        return {}
+
+    other = Step("merge", {"scale": 0.5})
+    with pytest.raises(AdamergexError, match=r"steps: the disk is full; what is finished is kept"):
+        store.fill(other, work)
+    assert not store.finished(other)
+    assert store.damage(STEP) is None
+    store.fill(other, lambda out: {})  # what the attempt wrote is gone
+
+
+def test_a_store_that_may_not_be_written_to_is_read(small_disk):
+    store = Store(small_disk / "steps")
+    fill_with(store)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    store = Store(small_disk / "steps")
+    assert store.finished(STEP)
+    assert store.damage(STEP) is None
+    with pytest.raises(InputError, match=r"steps: found .*; needed a folder that can be written"):
+        store.fill(Step("merge", {"scale": 0.5}), lambda out: {})
+    with pytest.raises(InputError, match="needed a folder that can be written"):
+        Store(small_disk / "other")
 
 
 def test_a_record_is_plain_json(store):

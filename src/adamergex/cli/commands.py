@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from adamergex import __version__
-from adamergex.cli import options, recipes, tasks
+from adamergex.cli import options, recipes, store, tasks
 
 __all__ = ["cli"]
 
@@ -147,5 +147,5 @@ def _rank(text: str) -> Any:
         return text
 
 
-for command in (*recipes.COMMANDS, *tasks.COMMANDS):
+for command in (*recipes.COMMANDS, *tasks.COMMANDS, *store.COMMANDS):
     cli.add_command(command)

@@ -101,6 +101,10 @@ def _progress(total: int) -> Iterator[Any]:
 
         def on_event(event: Event) -> None:
             label = event.step.label
+            if event.what == "damaged":
+                found = f"{label}: {event.detail} since it was made; it is made anew"
+                console.print(escape(found), soft_wrap=True)
+                return
             if event.what == "started":
                 running.append(label)
                 if not console.is_terminal and _worth_a_line(event.step):

@@ -15,7 +15,7 @@ from typing import Any
 
 from adamergex.errors import AdamergexError, InputError
 from adamergex.run.results import assembled
-from adamergex.run.store import read_record
+from adamergex.run.store import CHECKPOINTS, read_record
 
 __all__ = ["FUNCTIONS"]
 
@@ -53,7 +53,7 @@ def train(config: Config, inputs: Inputs, out: Path) -> Record:
     """One adapter, in out/adapter."""
     from adamergex.train import train_adapter
 
-    base, rows, options = _training(config, inputs)
+    base, rows, options = _training(config, inputs, out)
     return train_adapter(base, rows, out / "adapter", adapter=config["adapter"], **options)
 
 
@@ -61,11 +61,11 @@ def train_sparse(config: Config, inputs: Inputs, out: Path) -> Record:
     """A sparse fine-tuning, in out/adapter."""
     from adamergex.train import train_sparse as trained
 
-    base, rows, options = _training(config, inputs)
+    base, rows, options = _training(config, inputs, out)
     return trained(base, rows, out / "adapter", density=config["density"], **options)
 
 
-def _training(config: Config, inputs: Inputs) -> tuple[Any, Any, dict[str, Any]]:
+def _training(config: Config, inputs: Inputs, out: Path) -> tuple[Any, Any, dict[str, Any]]:
     """The backbone, the rows, and the options that every training takes."""
     from adamergex.models import backbone, backbone_family
     from adamergex.tasks import examples
@@ -83,6 +83,7 @@ def _training(config: Config, inputs: Inputs) -> tuple[Any, Any, dict[str, Any]]
         "seed": config["seed"],
         "vocabulary": read_record(inputs["vocabulary"])["ids"] if "vocabulary" in inputs else None,
         "beneath": inputs["beneath"] / "adapter" if "beneath" in inputs else None,
+        "checkpoints": out / CHECKPOINTS,
     }
     return backbone(_model(config, inputs), classes), rows, options
 

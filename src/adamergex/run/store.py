@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ __all__ = ["CHECKPOINTS", "RECORD_FILE", "Store", "read_record"]
 RECORD_FILE = "record.json"
 
 CHECKPOINTS = "checkpoints"
-"""What a step keeps in this subfolder outlives its being killed, and is gone when it is finished."""
+"""What a step keeps in this subfolder outlives its being killed; gone when it is finished."""
 
 _LOCKS = ".locks"
-_FULL = ("No space left on device", "Disk quota exceeded")
+_FULL = "No space left on device"
+_LITTLE = 2**16  # bytes: so few are free when a write has just failed for want of them
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -75,10 +76,11 @@ class Store:
             stage = self.folder / f".{step.folder}"
             _cleared(stage)
             try:
-                stage.mkdir(exist_ok=True)
-                record = function(stage)
-                shutil.rmtree(stage / CHECKPOINTS, ignore_errors=True)
-                self._seal(step, stage, record)
+                with self._writing():  # which asks how full the disk is before it is cleared
+                    stage.mkdir(exist_ok=True)
+                    record = function(stage)
+                    shutil.rmtree(stage / CHECKPOINTS, ignore_errors=True)
+                    self._seal(step, stage, record)
             finally:
                 _cleared(stage)
 
@@ -106,17 +108,21 @@ class Store:
 
     def discard(self, step: Step) -> None:
         """Forgets a step: it is not finished any more."""
-        with self._writing(), self._held(step.folder):
+        self.drop(step.folder)
+
+    def drop(self, name: str) -> None:
+        """Removes the folder of that name."""
+        with self._writing(), self._held(name):
             # The record first: what is left of a removal that is interrupted is no result.
-            (self.path(step) / RECORD_FILE).unlink(missing_ok=True)
-            shutil.rmtree(self.path(step))
+            (self.folder / name / RECORD_FILE).unlink(missing_ok=True)
+            shutil.rmtree(self.folder / name)
 
     def entries(self) -> list[Path]:
         """The folders of all finished steps, those of other plans too, by name."""
         return sorted(path.parent for path in self.folder.glob(f"[!.]*/{RECORD_FILE}"))
 
     def unfinished(self) -> Iterator[Path]:
-        """What killed runs left and no run is at: to be removed before the next one is asked for."""
+        """What killed runs left and no run is at; each is held while it is yielded."""
         for path in sorted(self.folder.iterdir()):
             abandoned = path.name.startswith(".") and path.name != _LOCKS
             if path.is_dir() and (abandoned or _broken(path)):
@@ -140,14 +146,21 @@ class Store:
         """Says what it means for a run when something cannot be written."""
         try:
             yield
+        except AdamergexError:
+            raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES):
                 needed = "a folder that can be written to"
                 raise InputError(self.folder, found=error.strerror, needed=needed) from error
-            if _is_full(error):
+            if self._is_full(error):
                 kept = "what is finished is kept: free some space and run again"
                 raise AdamergexError(f"{self.folder}: the disk is full; {kept}") from error
             raise
+
+    def _is_full(self, error: Exception) -> bool:
+        """Libraries in other languages say it in their own words, or not at all."""
+        known = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return known or _FULL in str(error) or shutil.disk_usage(self.folder).free < _LITTLE
 
 
 def damage(folder: Path) -> str | None:
@@ -197,11 +210,3 @@ def _synced(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _is_full(error: BaseException) -> bool:
-    """Libraries in other languages say it in their own kind of error."""
-    with suppress(AttributeError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # type: ignore[attr-defined]
-            return True
-    return any(text in str(error) for text in _FULL)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from adamergex.errors import InputError
 from adamergex.models import Backbone, Tokens, bfloat16_products, has_prefix
 from adamergex.tasks import Example
+from adamergex.train.checkpoints import CheckpointWriter, last_checkpoint
 from adamergex.train.families import made_trainer
 from adamergex.train.structures import initialised
 
@@ -34,6 +36,7 @@ def train_adapter(
     seed: int,
     vocabulary: list[int] | None = None,
     beneath: Path | None = None,
+    checkpoints: Path | None = None,
 ) -> dict[str, Any]:
     """Trains one adapter and saves it as a PEFT folder.
 
@@ -47,6 +50,7 @@ def train_adapter(
         vocabulary: See AdapterTrainer; decoders only.
         beneath: An adapter that is on the base meanwhile, frozen, as in MAD-X; no part of the
             result.
+        checkpoints: A folder from which a training that was killed goes on; None to keep nothing.
 
     Raises:
         InputError: No rows; the adapter's type is unknown, it would change the output layer, or
@@ -59,7 +63,7 @@ def train_adapter(
         tokens = tokenised(backbone, rows, training, vocabulary)
         model, start = initialised(backbone, adapter, seed)
         try:
-            record = trained(backbone, model, rows, tokens, training, seed, vocabulary)
+            record = trained(backbone, model, rows, tokens, training, seed, vocabulary, checkpoints)
             model.save_pretrained(output)
         finally:
             backbone.restored(model)
@@ -93,24 +97,36 @@ def trained(
     training: Mapping[str, Any],
     seed: int,
     vocabulary: list[int] | None,
+    checkpoints: Path | None = None,
 ) -> dict[str, Any]:
-    """Trains what requires a gradient in `model`, the backbone's own or with an adapter on it."""
+    """Trains what requires a gradient in `model`, the backbone's own or with an adapter on it.
+
+    Where `checkpoints` has one, the training goes on from there, and ends as it would have ended.
+    """
     if training.get("bf16") and not bfloat16_products():
         needed = "false: this processor is not known to have instructions for it"
         raise InputError("training", "bf16", found=True, needed=needed)
     start = time.perf_counter()
-    with TemporaryDirectory() as scratch:
+    with _kept_in(checkpoints) as folder:
         trainer = made_trainer(
             backbone,
             model,
             rows,
             tokens,
-            arguments={**_arguments(scratch, seed), **_given(training)},
+            arguments={**_arguments(folder, seed), **_given(training)},
             # A prefix is a cache, and rows packed into one sequence cannot each have their own.
             packing=not has_prefix(model),
             vocabulary=vocabulary,
         )
-        trainer.train()
+        before = None
+        if checkpoints is not None:
+            trainer.add_callback(CheckpointWriter(trainer))
+            before = last_checkpoint(checkpoints)
+        if before is None:
+            trainer.train()
+        else:
+            trainer.losses = before[1]
+            trainer.train(resume_from_checkpoint=str(before[0]))
     return {
         "rows": len(rows),
         "tokens": sum(len(t.ids) for t in tokens),
@@ -118,6 +134,15 @@ def trained(
         "training_seconds": time.perf_counter() - start,
         "losses": trainer.losses,
     }
+
+
+@contextmanager
+def _kept_in(checkpoints: Path | None) -> Generator[Path]:
+    if checkpoints is not None:
+        yield checkpoints
+        return
+    with TemporaryDirectory() as scratch:
+        yield Path(scratch)
 
 
 def _labels(rows: Iterable[Tokens]) -> set[int]:
@@ -137,11 +162,11 @@ def _given(training: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in training.items() if key != "max_length"}
 
 
-def _arguments(scratch: str, seed: int) -> dict[str, Any]:
+def _arguments(folder: Path, seed: int) -> dict[str, Any]:
     import torch
 
     return {
-        "output_dir": scratch,
+        "output_dir": str(folder),
         "seed": seed,
         # The adapter is small and the base resident: nothing here is worth recomputing or saving.
         "gradient_checkpointing": False,

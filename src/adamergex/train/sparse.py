@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from adamergex.models import Backbone, write_sparse
@@ -26,6 +28,7 @@ def train_sparse(
     seed: int,
     vocabulary: list[int] | None = None,
     beneath: Path | None = None,
+    checkpoints: Path | None = None,
 ) -> dict[str, Any]:
     """Fine-tunes all weights, keeps the places of those that changed most, trains only them anew.
 
@@ -42,6 +45,7 @@ def train_sparse(
         seed: Of the order of the rows.
         vocabulary: See AdapterTrainer.
         beneath: A sparse fine-tuning to start from; no part of the result.
+        checkpoints: See train_adapter.
 
     Returns:
         As train_adapter, of the second training, with density, kept and trainable.
@@ -52,18 +56,25 @@ def train_sparse(
         weights, head = _trainable(backbone)
         start = {name: weight.detach().clone() for name, weight in weights.items()}
 
-        def train() -> dict[str, Any]:
-            for weight in weights.values():
-                weight.requires_grad_(True)
-            return trained(backbone, backbone.model, rows, tokens, arguments, seed, vocabulary)
+        for weight in weights.values():
+            weight.requires_grad_(True)
 
-        try:
-            train()
+        def train(part: str) -> dict[str, Any]:
+            kept = None if checkpoints is None else checkpoints / part
+            return trained(
+                backbone, backbone.model, rows, tokens, arguments, seed, vocabulary, kept
+            )
+
+        def found_masks() -> dict[str, Tensor]:
+            train("first")
             body = {name: weight for name, weight in weights.items() if name not in head}
             masks = _most_changed(body, start, density)
-            masks |= {name: torch.ones_like(weights[name], dtype=torch.bool) for name in head}
+            return masks | {name: torch.ones_like(weights[name], dtype=torch.bool) for name in head}
+
+        try:
+            masks = _once(found_masks, checkpoints)
             _rewind(weights, start)
-            record = _train_masked(weights, masks, train)
+            record = _train_masked(weights, masks, lambda: train("second"))
             found = {name: _difference(w, start[name], masks[name]) for name, w in weights.items()}
         finally:
             _rewind(weights, start)
@@ -95,6 +106,19 @@ def _trainable(backbone: Backbone) -> tuple[dict[str, Any], set[str]]:
     if type(model).__name__.endswith("ForSequenceClassification"):
         return found, head
     return {name: weight for name, weight in found.items() if name not in head}, set()
+
+
+def _once(make: Any, checkpoints: Path | None) -> dict[str, Tensor]:
+    """The masks, made or, where the second training was killed, read."""
+    if checkpoints is None:
+        return make()
+    kept = checkpoints / "masks.safetensors"
+    if not kept.is_file():
+        masks = make()
+        save_file(masks, kept.with_suffix(".draft"))
+        kept.with_suffix(".draft").rename(kept)
+        shutil.rmtree(checkpoints / "first")
+    return load_file(kept)
 
 
 def _count(weights: Mapping[str, Any]) -> int:

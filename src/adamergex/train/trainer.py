@@ -39,6 +39,9 @@ class _CompletionTrainer(SFTTrainer):
         super().__init__(*args, **kwargs)
         self._vocabulary = None if vocabulary is None else torch.tensor(vocabulary)
 
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """None for a checkpoint: nobody reads it."""
+
     def compute_loss(
         self,
         model: Any,

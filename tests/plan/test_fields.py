@@ -1,0 +1,208 @@
+"""Changing a field of a recipe does that again which it is about and what follows, no more."""
+
+import dataclasses
+import json
+
+import pytest
+from pydantic import BaseModel
+
+from adamergex.methods import METHODS
+from adamergex.plan import planned
+from adamergex.recipe import Recipe, demo_recipe
+from adamergex.step import in_order
+
+REFERENCES = [
+    {"task": "causal-lm", "text": "emoji"},
+    {"task": "translation", "text": "emoji", "name": "into-english"},
+]
+BASE = {
+    "methods": list(METHODS),
+    "reference": REFERENCES,
+    "merge": {"space": ["weight", "factor"]},
+    "scale": {"grid": [0.5], "select": "dev"},
+    "training": {"vocabulary": "full"},
+}
+LABELLED = {"reference": [REFERENCES[0], {"task": "self-labelled", "text": "emoji"}]}
+PARAPHRASED = {"task": "translation", "text": "emoji", "counterpart": "paraphrase"}
+TRAINED = {"train", "train-sparse"}
+WAYS = {"merge", "arimerge", "weighted", "layer-swap"}
+
+Trainer = {
+    "learning_rate": 1e-3,
+    "num_train_epochs": 7,
+    "max_steps": 7,
+    "per_device_train_batch_size": 3,
+    "gradient_accumulation_steps": 2,
+    "max_length": 77,
+    "lr_scheduler_type": "linear",
+    "warmup_steps": 3,
+    "weight_decay": 0.5,
+    "max_grad_norm": 0.5,
+    "optim": "sgd",
+    "adam_beta1": 0.5,
+    "adam_beta2": 0.5,
+    "adam_epsilon": 0.5,
+    "bf16": True,
+}
+
+
+def second(key, value):
+    """A change of the second reference task."""
+    return {"reference": [REFERENCES[0], {**REFERENCES[1], key: value}]}
+
+
+@dataclasses.dataclass
+class Case:
+    """What a field is changed to, and the kinds of the steps that the change is about.
+
+    Attributes:
+        field: Its path.
+        change: Section -> what it holds then.
+        kinds: Of the steps that are new though all that they take is as it was.
+        label: What each of those has in its label.
+        before: Another recipe to start from.
+    """
+
+    field: str
+    change: dict
+    kinds: set
+    label: str = ""
+    before: dict = dataclasses.field(default_factory=dict)
+
+
+CASES = [
+    Case("model", {"model": "another/model"}, {"model"}),
+    Case("adapter", {"adapter": {"type": "lora", "r": 3}}, {"train"}),
+    Case(
+        "adapter.type",
+        {"adapter": {"type": "ia3"}},
+        {"train"},
+        before={"adapter": {"type": "lora"}, "methods": ["source-ft", "adamergex"]},
+    ),
+    Case("source", {"source": "de"}, {*TRAINED, "score"}),
+    Case("targets", {"targets": ["fa", "tr", "de"]}, {*TRAINED, "score"}, ", de"),
+    Case("targets", {"targets": ["fa"]}, {"results"}),
+    Case("tasks", {"tasks": "TASK"}, {*TRAINED, "score"}),
+    Case("reference.task", second("task", "cloze"), {"train"}, "into-english"),
+    Case("reference.text", second("text", "ntrex"), {"train"}, "into-english"),
+    Case("reference.column", second("column", "emoji"), {"train"}, "into-english"),
+    Case("reference.max_samples", second("max_samples", 9), {"train"}, "into-english"),
+    Case("reference.counterpart", second("counterpart", "dropped"), {"train"}, "into-english, en"),
+    Case(
+        "reference.paraphrases",
+        {"reference": [{**PARAPHRASED, "paraphrases": "ntrex"}]},
+        {"train"},
+        "translation, en",
+        before={"reference": [{**PARAPHRASED, "paraphrases": "emoji"}]},
+    ),
+    Case(
+        "reference.field",
+        {"reference": [REFERENCES[0], {**LABELLED["reference"][1], "field": "emoji"}]},
+        {"score"},
+        "T labels",
+        before=LABELLED,
+    ),
+    # Settings are chosen among by what they are called in the report.
+    Case("reference.name", second("name", "other"), {"select"}, "choose"),
+    *(
+        Case(f"reference.training.{key}", second("training", {key: value}), {"train"}, "english")
+        for key, value in Trainer.items()
+    ),
+    Case("methods", {"methods": [m for m in METHODS if m != "madx"]}, {"results"}),
+    Case("merge.space", {"merge": {"space": "weight"}}, {"select"}, "best of these"),
+    Case("merge.rank", {"merge": {"space": ["weight", "factor"], "rank": 3}}, {"merge"}, "weight"),
+    Case(
+        "merge.ia3",
+        {"merge": {"ia3": "geometric"}},
+        {"merge"},
+        before={"adapter": {"type": "ia3"}, "methods": ["source-ft", "adamergex"], "merge": {}},
+    ),
+    Case("scale.grid", {"scale": {"grid": [0.5, 0.75], "select": "dev"}}, WAYS, "0.75"),
+    Case("scale.select", {"scale": {"grid": [0.5], "select": "unlabelled"}}, {"score"}, "choosing"),
+    Case("scale.per", {"scale": {"grid": [0.5], "select": "dev", "per": "all"}}, {"select"}),
+    *(
+        Case(f"training.{key}", {"training": {key: value}}, TRAINED)
+        for key, value in Trainer.items()
+        if key != "bf16"
+    ),
+    Case("training.bf16", {"training": {"bf16": True}}, TRAINED),
+    Case("training.vocabulary", {"training": {"vocabulary": "in-use"}}, {"vocabulary"}),
+    *(
+        Case(
+            f"training.per_step.{step}.{key}",
+            {"training": {"per_step": {step: {key: value}}}},
+            kinds,
+            label,
+        )
+        for step, kinds, label in (
+            ("task", TRAINED, "emoji"),
+            ("projection", {"train"}, "projected labels"),
+            ("madx", {"train"}, "on the language adapter"),
+            ("lt-sft", {"train-sparse"}, ""),
+        )
+        for key, value in {**Trainer, **({"density": 0.2} if step == "lt-sft" else {})}.items()
+    ),
+    Case("max_samples.train", {"max_samples": {"train": 9}}, TRAINED),
+    Case("max_samples.dev", {"max_samples": {"dev": 9}}, {"score"}, "choosing"),
+    Case("max_samples.test", {"max_samples": {"test": 9}}, {"score"}),
+    Case("seed", {"seed": 1}, TRAINED),
+]  # fmt: skip
+
+
+def leaves(section=Recipe, path=()):
+    """The path of every field of a recipe that is not a section of its own."""
+    for name, field in section.model_fields.items():
+        inner = [c for c in (field.annotation, *getattr(field.annotation, "__args__", ()))
+                 if isinstance(c, type) and issubclass(c, BaseModel)]  # fmt: skip
+        here = (*path, field.alias or name)
+        if inner:
+            yield from leaves(inner[0], here)
+        else:
+            yield ".".join(here)
+
+
+ELSEWHERE = {
+    "folder": "where relative paths start, and no key of the file",
+    **{
+        f"data_files.{key}": "test_where_files_lie_changes_nothing_and_what_is_in_them_does"
+        for key in ("train", "dev", "test", "columns")
+    },
+}
+
+
+def test_every_field_is_here():
+    """A field that is added to the schema needs a case."""
+    assert {case.field for case in CASES} - {"adapter"} == set(leaves()) - set(ELSEWHERE)
+
+
+def plan(sections):
+    changes = [f"{key}={json.dumps(value)}" for key, value in sections.items()]
+    return in_order([planned(demo_recipe(changes))])
+
+
+TASK = {
+    "task": "named", "dataset_path": "builtin:emoji", "dataset_name": "{language}",
+    "training_split": "train", "validation_split": "dev", "test_split": "test",
+    "output_type": "multiple_choice", "doc_to_text": "{{text}} is", "doc_to_choice": ["Food"],
+    "doc_to_target": "category", "metric_list": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.field)
+def test_what_a_field_is_about_is_done_again_and_no_more(case, tmp_path):
+    before = {**BASE, **case.before}
+    change = dict(case.change)
+    if change.get("tasks") == "TASK":
+        (tmp_path / "named.yaml").write_text(json.dumps(TASK))
+        change["tasks"] = [str(tmp_path / "named.yaml")]
+    old, new = set(plan(before)), plan({**before, **change})
+    first = [step for step in new if step not in old and set(step.inputs.values()) <= old]
+    assert {step.kind for step in first} == case.kinds
+    assert all(case.label in step.label for step in first), [step.label for step in first]
+    # What follows from those is new; whatever does not is there already.
+    follows = set(first)
+    for step in new:
+        if follows & set(step.inputs.values()):
+            follows.add(step)
+    assert {step for step in new if step not in old} == follows
+    assert new[-1] in follows  # the results
