@@ -27,13 +27,24 @@ def on_trail(step: Step, trail: Path) -> Step:
 
 def performed_in_sight(step: Step, place: str, threads: int, version: str) -> None:
     """Takes the place of performed_there: writes down who does the step, then does it."""
+    trail = _written_down(step)
+    while step.kind == HELD and not (trail / "go").exists():
+        time.sleep(0.02)
+    _really_performed(step, place, threads, version)
+
+
+def died_in_sight(step: Step, place: str, threads: int, version: str) -> None:
+    """Takes its place, and its worker's life."""
+    _written_down(step)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _written_down(step: Step) -> Path:
     trail = Path(step.label)
     new = trail / f".{step.folder}.{os.getpid()}"
     new.write_text(str(os.getppid()))
     new.rename(trail / new.name[1:])
-    while step.kind == HELD and not (trail / "go").exists():
-        time.sleep(0.02)
-    _really_performed(step, place, threads, version)
+    return trail
 
 
 def attempts(trail: Path, step: Step) -> dict[int, int]:

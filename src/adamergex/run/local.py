@@ -115,9 +115,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def performed(
-    step: Step, folder: Path, revised: Callable[[Path], None] = lambda _: None
-) -> None:
+def performed(step: Step, folder: Path, revised: Callable[[Path], None] = lambda _: None) -> None:
     """Does one step, from and into the store in `folder`, in this process.
 
     Args:

@@ -7,6 +7,7 @@ steps.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -148,11 +149,12 @@ def _cluster(address: str | None) -> Iterator[Any]:
     own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
     options = own if address is None else {}
     try:
-        ray.init(address or "local", logging_level="ERROR", log_to_driver=False, **options)
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
-        found = f"{address} ({error})"
+        ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **options)
+    except Exception as error:  # Ray raises errors of many kinds here, Exception itself too
+        if address is None:
+            raise AdamergexError(f"Ray cannot be started on this machine: {error}") from error
         needed = "the address of a Ray cluster that runs, as in 10.0.0.1:6379, or none"
-        raise InputError("--address", found=found, needed=needed) from error
+        raise InputError("--address", found=f"{address} ({error})", needed=needed) from error
     try:
         yield ray
     finally:
