@@ -23,7 +23,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev
-	for part in merge start scoring training growth; do $(BIN)/python -W ignore benchmarks/$$part.py || exit 1; done
+	for part in merge start scoring training growth cluster; do $(BIN)/python -W ignore benchmarks/$$part.py || exit 1; done
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

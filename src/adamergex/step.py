@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["SCHEMA", "Step", "digest", "in_order"]
+__all__ = ["SCHEMA", "Step", "counted", "digest", "in_order"]
 
 SCHEMA = 3
 """Raised when records or folders change their meaning: old ones are then not used again."""
@@ -89,13 +89,19 @@ def digest(path: Path) -> str:
     if path.is_file():
         return _digest_of(path, *_state(path))
     found = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        place = file.relative_to(path)
-        if file.suffix == ".md" or any(part.startswith(".") for part in place.parts):
-            continue
-        name = place.as_posix()
+    for name, file in counted(path).items():
         found.update(f"{len(name)} {name} {_digest_of(file, *_state(file))}\n".encode())
     return found.hexdigest()
+
+
+def counted(folder: Path) -> dict[str, Path]:
+    """The files of a folder that its digest is of, by their names from it on."""
+    places = {p.relative_to(folder): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        place.as_posix(): path
+        for place, path in places.items()
+        if path.suffix != ".md" and not any(part.startswith(".") for part in place.parts)
+    }
 
 
 def _state(path: Path) -> tuple[int, int]:

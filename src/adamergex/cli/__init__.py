@@ -47,7 +47,8 @@ def _explained(error: Exception) -> tuple[str, int]:
     if isinstance(error, AdamergexError):
         return str(error), error.exit_code
     if isinstance(error, ModuleNotFoundError):
-        return f"{error.name} is not installed: pip install 'adamergex[demo]'", 1
+        extra = "ray" if error.name in ("ray", "fsspec") else "demo"
+        return f"{error.name} is not installed: pip install 'adamergex[{extra}]'", 1
     if isinstance(error, OSError):
         return f"{error.filename or 'input/output'}: {error.strerror or error}", 1
     return f"{type(error).__name__}: {error} (unforeseen; --debug shows where)", 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from adamergex.cli import options
+from adamergex.cli.execution import Execution, execution
 
 __all__ = ["COMMANDS"]
 
@@ -17,9 +18,6 @@ _set = click.option(
     metavar="KEY=VALUE",
     multiple=True,
     help="Change one key of the recipe, as in training.num_train_epochs=1; may be repeated.",
-)
-_workers = click.option(
-    "--workers", type=click.IntRange(1), help="Processes; by default one a core, at most 4."
 )
 _output = click.option(
     "--output",
@@ -36,11 +34,11 @@ _dry_run = click.option(
 @_recipe
 @_set
 @_output
-@_workers
+@execution
 @_dry_run
 @options.debug
 def run(
-    recipe: Path, changes: tuple[str, ...], output: Path | None, workers: int | None, dry_run: bool
+    recipe: Path, changes: tuple[str, ...], output: Path | None, how: Execution, dry_run: bool
 ) -> None:
     """Carry a recipe out: train, merge, choose, measure, report."""
     from adamergex.cli.running import print_plan, run_recipe
@@ -49,9 +47,9 @@ def run(
     loaded = load_recipe(recipe, changes)
     where = output or Path("runs") / recipe.stem
     if dry_run:
-        print_plan(loaded, where)
+        print_plan(loaded, where, how)
     else:
-        run_recipe(loaded, where, workers)
+        run_recipe(loaded, where, how)
 
 
 @click.command()
@@ -62,14 +60,14 @@ def run(
 )
 @_set
 @_output
-@_workers
+@execution
 @_dry_run
 @options.debug
 def demo(
     targets: str | None,
     changes: tuple[str, ...],
     output: Path | None,
-    workers: int | None,
+    how: Execution,
     dry_run: bool,
 ) -> None:
     """Train, merge and measure on real text: emoji names in 14 languages, Gemma-3-270M.
@@ -84,9 +82,9 @@ def demo(
         changes = (f"targets=[{', '.join(repr(code) for code in codes)}]", *changes)
     where = output or Path("runs/demo")
     if dry_run:
-        print_plan(demo_recipe(changes), where)
+        print_plan(demo_recipe(changes), where, how)
     else:
-        run_recipe(demo_recipe(changes), where, workers)
+        run_recipe(demo_recipe(changes), where, how)
 
 
 @click.command()

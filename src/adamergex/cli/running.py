@@ -14,9 +14,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from adamergex.cli.execution import Execution
 from adamergex.plan import planned
 from adamergex.recipe import Recipe
 from adamergex.run import Event, Store, execute, publish
+from adamergex.run.ray import execute_on_ray
+from adamergex.run.shared import SharedStore, store_at
 from adamergex.step import Step, in_order
 
 __all__ = ["print_plan", "run_recipe"]
@@ -24,19 +27,21 @@ __all__ = ["print_plan", "run_recipe"]
 _TRAINING = ("train", "train-sparse", "distil")
 
 
-def run_recipe(recipe: Recipe, output: Path, workers: int | None) -> dict[str, Any]:
+def run_recipe(recipe: Recipe, output: Path, how: Execution) -> dict[str, Any]:
     """Trains, merges, scores and reports; returns what results.json holds.
 
     Everything lands in `output`: results.json, report.html and the tables, the adapters to deploy
-    as PEFT folders under adapters/, and the steps, which a second run takes up again, under steps/.
+    as PEFT folders under adapters/, and the steps, which a second run takes up again, under steps/
+    if they have no other store.
     """
     from adamergex.report import print_table, write_report
 
     last = planned(recipe)
-    store = Store(output / "steps")
+    store = store_at(how.store_of(output))
+    output.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     with _progress(len(in_order([last]))) as on_event:
-        execute(last, store, workers=workers, on_event=on_event)
+        _execute(last, store, how, on_event)
     results = publish(recipe, last, store, output)
     write_report(output)
     console = _console()
@@ -45,10 +50,19 @@ def run_recipe(recipe: Recipe, output: Path, workers: int | None) -> dict[str, A
     return results
 
 
-def print_plan(recipe: Recipe, output: Path) -> None:
+def _execute(last: Step, store: Store | SharedStore, how: Execution, on_event: Any) -> None:
+    if how.executor == "local" and isinstance(store, Store):
+        execute(last, store, workers=how.workers, on_event=on_event)
+        return
+    cpus, gpus = how.cpus_per_step or 1, how.gpus_per_step
+    execute_on_ray(last, store, address=how.address, cpus=cpus, gpus=gpus, on_event=on_event)
+
+
+def print_plan(recipe: Recipe, output: Path, how: Execution) -> None:
     """Every step of a recipe: what is cached, and what would be done. Nothing is."""
     steps = in_order([planned(recipe)])
-    store = Store(output / "steps") if (output / "steps").is_dir() else None
+    place = how.store_of(output)
+    store = store_at(place) if "://" in place or Path(place).is_dir() else None
     done = {step for step in steps if store is not None and store.finished(step)}
     table = Table.grid(padding=(0, 2))
     for step in steps:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from adamergex.cache import cache_folder
 from adamergex.errors import AdamergexError
 
-__all__ = ["BUILTIN", "cache_folder", "prepared"]
+__all__ = ["BUILTIN", "prepared"]
 
 BUILTIN = "builtin:gemma-3-270m"
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: $ADAMERGEX_CACHE, else the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adamergex"
-    return Path(os.environ.get("ADAMERGEX_CACHE") or default)
 
 
 def prepared() -> Path:

@@ -22,7 +22,7 @@ from adamergex.run.schedule import Event, carried_out, outstanding
 from adamergex.run.store import Store
 from adamergex.step import Step, in_order
 
-__all__ = ["execute", "performed"]
+__all__ = ["execute", "performed", "set_up"]
 
 
 def execute(
@@ -62,7 +62,6 @@ def _run(
     try:
         carried_out(
             waiting,
-            store,
             workers,
             lambda step: pool.submit(performed, step, store.folder),
             on_event,
@@ -92,7 +91,13 @@ def _cores() -> int:
 
 
 def _start_worker(threads: int) -> None:
-    """Sets a new process up: its threads, nothing on the terminal but errors, its end."""
+    """Sets a new process up, and its end."""
+    set_up(threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def set_up(threads: int) -> None:
+    """Sets a process that does steps up: its threads, nothing on the terminal but errors."""
     os.environ["TQDM_DISABLE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # Spawned workers read these when torch loads its thread pools.
@@ -100,7 +105,6 @@ def _start_worker(threads: int) -> None:
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", UserWarning)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
@@ -111,8 +115,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def performed(step: Step, folder: Path) -> None:
+def performed(step: Step, folder: Path, revised: Callable[[Path], None] = lambda _: None) -> None:
     """Does one step, from and into the store in `folder`, in this process.
+
+    Args:
+        step: The step.
+        folder: Where the steps are that it needs, and where it goes.
+        revised: Called with what was made, before it is sealed.
 
     Raises:
         AdamergexError: An input that is not as it was written.
@@ -132,6 +141,7 @@ def performed(step: Step, folder: Path) -> None:
         start = time.perf_counter()
         _forget_peak()
         record = FUNCTIONS[step.kind](step.config, inputs, out)
+        revised(out)
         return {**record, "seconds": time.perf_counter() - start, "peak_memory": _peak_memory()}
 
     store.fill(step, measured)

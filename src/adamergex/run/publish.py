@@ -15,7 +15,7 @@ import yaml
 
 from adamergex.checkpoint import staged
 from adamergex.recipe import Recipe
-from adamergex.run.store import Store
+from adamergex.run.schedule import Steps
 from adamergex.step import Step, in_order
 from adamergex.tasks import language_name
 
@@ -27,7 +27,7 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def publish(recipe: Recipe, last: Step, store: Store, output: Path) -> dict[str, Any]:
+def publish(recipe: Recipe, last: Step, store: Steps, output: Path) -> dict[str, Any]:
     """Writes output/results.json and output/adapters; returns what results.json holds.
 
     Args:
@@ -64,7 +64,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _write_adapters(results: Mapping[str, Any], last: Step, store: Store, folder: Path) -> None:
+def _write_adapters(results: Mapping[str, Any], last: Step, store: Steps, folder: Path) -> None:
     """The adapter of each headline row, for the first seed: adapters/TASK-LANGUAGE."""
     rows = [(task["task"], row) for task in results["tasks"] for row in task["rows"]]
     with staged(folder) as stage:

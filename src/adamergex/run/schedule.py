@@ -5,12 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 from adamergex.errors import AdamergexError
-from adamergex.run.store import Store
 from adamergex.step import Step
 
-__all__ = ["Event", "carried_out", "outstanding"]
+__all__ = ["Event", "Steps", "carried_out", "outstanding"]
+
+
+class Steps(Protocol):
+    """Where finished steps are: a Store, or a SharedStore."""
+
+    def finished(self, step: Step) -> bool:
+        """Whether the step was done, here or in an earlier run."""
+        ...
+
+    def record(self, step: Step) -> dict[str, Any]:
+        """What a finished step said of itself."""
+        ...
+
+    def path(self, step: Step) -> Path:
+        """The folder of a finished step on this machine."""
+        ...
+
+    def damage(self, step: Step) -> str | None:
+        """What is not as it was written in a finished step's folder; None where all is."""
+        ...
+
+    def discard(self, step: Step) -> None:
+        """Forgets a step: it is not finished any more."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +55,7 @@ class Event:
 
 
 def outstanding(
-    wanted: Iterable[Step], store: Store, on_event: Callable[[Event], None]
+    wanted: Iterable[Step], store: Steps, on_event: Callable[[Event], None]
 ) -> list[Step]:
     """Those of `wanted` that are to be done, in their order."""
     waiting: list[Step] = []
@@ -48,28 +73,27 @@ def outstanding(
 
 def carried_out(
     waiting: Iterable[Step],
-    store: Store,
     slots: int,
     submit: Callable[[Step], Future[None]],
     on_event: Callable[[Event], None],
-    lost: type[Exception],
+    lost: type[Exception] | tuple[()] = (),
 ) -> None:
     """Does all steps, each after those it needs, as many at once as there are slots.
 
     Args:
-        waiting: The steps that are to be done.
-        store: Where the others are, and where what is submitted goes.
+        waiting: The steps that are to be done; all others are finished.
         slots: How many steps at once.
         submit: Has one step done; its future ends with it.
         on_event: Called in this thread, in order.
-        lost: What a future raises whose process, or machine, is gone.
+        lost: What all futures raise when a process is gone.
 
     Raises:
         AdamergexError: What a step raised, or that it was lost.
     """
     left, running = list(waiting), dict[Future[None], Step]()
     while left or running:
-        ready = [s for s in left if all(store.finished(needed) for needed in s.inputs.values())]
+        unfinished = {*left, *running.values()}
+        ready = [s for s in left if unfinished.isdisjoint(s.inputs.values())]
         for step in ready[: slots - len(running)]:
             left.remove(step)
             running[submit(step)] = step
