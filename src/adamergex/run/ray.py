@@ -31,7 +31,7 @@ RETRIES = 3
 _OBJECT_STORE = 100 * 2**20
 """Bytes of Ray's own store, about its smallest: steps pass nothing through it."""
 
-_WITH_MODEL = ("model", "vocabulary", "train", "train-sparse", "score")
+_WITH_MODEL = ("model", "train", "train-sparse", "states", "distil", "score")
 
 
 def execute_on_ray(
