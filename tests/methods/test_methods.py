@@ -20,6 +20,7 @@ def shop_of(*changes, references=(CAUSAL, TRANSLATION), seed=0):
         f"methods=[{', '.join(METHODS)}]",
         f"reference=[{', '.join(references)}]",
         "scale.grid=[0, 0.25, 0.5, 1.0]",
+        "merge.space=[weight, factor]",
     )
     return Workshop(demo_recipe((*fixed, *changes)), "emoji", seed)
 

@@ -89,9 +89,10 @@ def test_n_languages_and_m_tasks_train_n_plus_m_plus_1_adapters(
 
 def test_how_many_steps_the_demo_has():
     kinds = Counter(step.kind for step in steps(planned(demo_recipe())))
-    targets, scales, ways = 2, 3, 4
-    # T; two reference tasks in three languages; for each target an oracle and a projection.
-    assert kinds["train"] == 1 + 2 * 3 + 2 * targets
+    targets, scales, ways = 2, 2, 2
+    # T; causal LM in three languages; for each target an oracle and a projection.
+    assert kinds["train"] == 1 + 3 + 2 * targets
+    assert (kinds["states"], kinds["distil"]) == (1, targets)
     assert kinds["merge"] == targets * scales * ways
     assert kinds["arimerge"] == kinds["weighted"] == targets * scales
     assert kinds["select"] == targets * (ways + 3)  # AriMerge, T + t Rt, the best of all
@@ -327,7 +328,7 @@ def test_what_there_is_not(change, says):
 
 CHANGES = (
     "model=other", "adapter.r=4", "source=de", "targets=[tr]", "reference.0.max_samples=9",
-    "methods=[source-ft, adamergex]", "merge.rank=8", "scale.grid=[0.5]", "scale.select=unlabelled",
+    "methods=[source-ft, adamergex]", "merge.space=weight", "scale.grid=[0.5]", "scale.select=unlabelled",
     "scale.per=all", "training.learning_rate=1e-4", "training.vocabulary=full",
     "training.per_step.task.max_steps=3", "training.per_step.projection.max_steps=3",
     "max_samples.test=9", "seed=1", "reference.0.training.max_steps=2",

@@ -142,7 +142,7 @@ class Reference(_Section):
         training: What is different in training it.
     """
 
-    task: _Name = "causal-lm"
+    task: _Name = "distillation"
     text: _Paths | None = None
     column: _Name = "text"
     max_samples: PositiveInt | None = None
