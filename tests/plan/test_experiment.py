@@ -328,7 +328,8 @@ def test_what_there_is_not(change, says):
 
 CHANGES = (
     "model=other", "adapter.r=4", "source=de", "targets=[tr]", "reference.0.max_samples=9",
-    "methods=[source-ft, adamergex]", "merge.space=weight", "scale.grid=[0.5]", "scale.select=unlabelled",
+    "methods=[source-ft, adamergex]", "merge.space=weight", "scale.grid=[0.5]",
+    "scale.select=unlabelled",
     "scale.per=all", "training.learning_rate=1e-4", "training.vocabulary=full",
     "training.per_step.task.max_steps=3", "training.per_step.projection.max_steps=3",
     "max_samples.test=9", "seed=1", "reference.0.training.max_steps=2",
