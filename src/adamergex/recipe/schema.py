@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -30,9 +31,16 @@ __all__ = [
     "Training",
 ]
 
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("printable characters")
+    return text
+
+
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_printable)]
 _Paths = _Name | dict[str, _Name]
-_Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=64)]
+_Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 
 
 def _listed(value: Any) -> Any:
@@ -49,6 +57,15 @@ class Adapter(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     type: Literal["lora", "ia3", "prefix"] = "lora"
+
+    @model_validator(mode="after")
+    def _no_code(self) -> Adapter:
+        # PEFT imports the modules that these name.
+        for key in sorted(
+            {"auto_mapping", "megatron_config", "megatron_core"} & self.fields.keys()
+        ):
+            raise ValueError(f"fields of the adapter without {key}, which names Python to import")
+        return self
 
     @property
     def fields(self) -> dict[str, Any]:
