@@ -73,6 +73,7 @@ def changed(data: bytes, most: int, seed: int) -> bytes:
             break
         if not isinstance(place[key], dict | list) or draw.random() < 0.2:
             place[key] = odd
+            break
         place = place[key]
     texts = [json.dumps(part).encode() for part in (config, header)]
     lengths = [len(texts[0]).to_bytes(2, "little"), len(texts[1]).to_bytes(8, "little")]
