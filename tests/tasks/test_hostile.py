@@ -33,7 +33,8 @@ def test_a_metric_that_would_be_looked_for_and_run(tmp_path, entry):
     script.write_text(f"open({str(ran)!r}, 'w')")
     if isinstance(entry, dict):
         entry = {k: str(script) if v == "SCRIPT" else v for k, v in entry.items()}
-    assert "metric_list: found" in refused(metric_list=[entry])
+    for measured in ({}, {"process_results": None}):
+        assert "metric_list: found" in refused(metric_list=[entry], **measured)
     assert not ran.exists()
 
 

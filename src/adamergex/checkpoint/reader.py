@@ -227,7 +227,7 @@ def _check_shapes(checkpoint: Checkpoint) -> None:
 def _check_patterns(config: LoraConfig, checkpoint: Checkpoint) -> None:
     """Raises InputError where finding the modules' ranks and alphas could take too long."""
     names = checkpoint.layout.modules
-    length, parts = (max(map(count, names)) for count in (len, lambda name: name.count(".") + 1))
+    length, parts = max(map(len, names)), max(name.count(".") + 1 for name in names)
     found = len(names) * sum(ways(pattern, length, parts) for pattern in config.patterns)
     if found > _MOST_WAYS:
         file = checkpoint.folder / CONFIG_FILE

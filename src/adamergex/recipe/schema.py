@@ -60,11 +60,9 @@ class Adapter(BaseModel):
 
     @model_validator(mode="after")
     def _no_code(self) -> Adapter:
-        # PEFT imports the modules that these name.
-        for key in sorted(
-            {"auto_mapping", "megatron_config", "megatron_core"} & self.fields.keys()
-        ):
-            raise ValueError(f"fields of the adapter without {key}, which names Python to import")
+        for key in ("auto_mapping", "megatron_config", "megatron_core"):
+            if key in (self.model_extra or {}):
+                raise ValueError(f"fields without {key}, by which PEFT would import a module")
         return self
 
     @property

@@ -101,10 +101,8 @@ class Questions:
                     with bounded():
                         ensemble.apply([request])
         except Exception as error:  # what a filter raises is whatever it likes
-            found = f"{type(error).__name__}: {error}"
-            raise InputError(
-                self.name, "filter_list", found=found, needed="filters that fit"
-            ) from None
+            found, needed = f"{type(error).__name__}: {error}", "filters that fit"
+            raise InputError(self.name, "filter_list", found=found, needed=needed) from None
 
     def aggregated(self, metric: str, values: Sequence[Any]) -> float:
         """The values of a metric over all items, as the task wants them brought together."""
@@ -174,7 +172,7 @@ def _check_metrics(config: Mapping[str, Any]) -> None:
     import lm_eval.api.metrics  # noqa: F401 - which makes them known
     from lm_eval.api.registry import metric_registry
 
-    if "process_results" in config:
+    if config.get("process_results") is not None:
         return  # which measures itself
     known = sorted(metric_registry.keys())
     for entry in config.get("metric_list") or []:

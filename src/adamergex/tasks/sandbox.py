@@ -42,12 +42,14 @@ def bounded() -> Generator[None]:
     memory = resource.getrlimit(resource.RLIMIT_AS)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
-        resource.setrlimit(resource.RLIMIT_AS, (_most_memory(*memory), memory[1]))
-        yield
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (_most_memory(*memory), memory[1]))
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # time may be up just before it
     except _OverrunError:
         raise TimeoutError(f"more than {SECONDS:g} seconds") from None
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         resource.setrlimit(resource.RLIMIT_AS, memory)
 
