@@ -232,7 +232,7 @@ def test_a_number_that_is_none_or_huge(tmp_path, field, text):
     assert tried(tmp_path)
 
 
-def test_a_million_keys_of_which_the_last_stands_twice(tmp_path):
+def test_a_key_that_stands_twice_among_many(tmp_path):
     pairs = [f'"{i}":0' for i in range(380_000)]
     text = f"{{{','.join(pairs)},{pairs[-1]}}}"
     (write_lora(tmp_path) / CONFIG).write_text(text)

@@ -138,7 +138,7 @@ def _check_size(path: Path, kind: str) -> None:
     """Raises InputError for a file that would take more memory than anyone has for it."""
     size, most = path.stat().st_size, _LARGEST_JSON if kind == "json" else _LARGEST
     if size > most:
-        raise InputError(path, found=f"{size} bytes", needed=f"at most {most}, or parquet")
+        raise InputError(path, found=f"{size} bytes", needed=f"at most {most}")
     if kind == "json":
         return
     rows, cells = _counted(path, kind)
