@@ -10,7 +10,7 @@ from functools import partial
 from os import PathLike
 from typing import Any
 
-__all__ = ["AdamergexError", "InputError"]
+__all__ = ["AdamergexError", "InputError", "printable"]
 
 _LONGEST = 200
 
@@ -45,8 +45,21 @@ class InputError(AdamergexError):
         return made, tuple(_one_line(part) for part in self.subject)
 
 
+def printable(text: str, also: str = "") -> str:
+    """`text` with what a terminal would obey rather than show written out, as in a literal.
+
+    Args:
+        text: It may come from an untrusted file.
+        also: Characters to leave as they are: line breaks, for instance.
+    """
+    return "".join(c if c.isprintable() or c in also else repr(c)[1:-1] for c in text)
+
+
 def _one_line(value: object) -> str:
     """`value` as printable text of bounded length: it may come from an untrusted file."""
-    text = str(value) if isinstance(value, str | PathLike) else repr(value)
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    try:
+        text = str(value) if isinstance(value, str | PathLike) else repr(value)
+    except (ValueError, RecursionError):  # an integer of 5,000 digits, brackets 1,000 deep
+        text = type(value).__name__
+    text = printable(text[: _LONGEST + 1])
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

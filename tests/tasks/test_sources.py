@@ -119,9 +119,9 @@ def test_a_file_that_changed_since_it_was_planned_is_found(tmp_path):
     [
         ("none.csv", None, "no such file"),
         ("a.xlsx", "x", r"found \.xlsx; needed csv or tsv"),
-        ("a.json", "{", "json that can be read"),
+        ("a.json", "{", "a.json: .*needed JSON"),
         ("a.json", '"text"', "needed a list of objects"),
-        ("a.jsonl", "{}\nx", "jsonl that can be read"),
+        ("a.jsonl", "{}\nx", "a.jsonl: line 2: .*needed JSON"),
         ("a.parquet", "x", "parquet that can be read"),
         ("a.csv", "a,b\n1,2,3,4\n1\n", "csv that can be read"),
     ],

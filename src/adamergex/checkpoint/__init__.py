@@ -17,7 +17,7 @@ from adamergex.checkpoint.manifest import (
     serving_rank,
     versions,
 )
-from adamergex.checkpoint.names import layer_of, model_module
+from adamergex.checkpoint.names import checked_name, layer_of, model_module
 from adamergex.checkpoint.reader import WEIGHTS_FILE, Checkpoint, TensorInfo, open_checkpoint
 from adamergex.checkpoint.writer import check_output, staged, stored, write_json, write_tensors
 
@@ -37,6 +37,7 @@ __all__ = [
     "as_dtype",
     "card",
     "check_output",
+    "checked_name",
     "layer_of",
     "model_module",
     "numpy_dtype",

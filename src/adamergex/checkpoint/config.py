@@ -7,21 +7,22 @@ this version does not know would otherwise be merged by the wrong formula withou
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
+from adamergex.checkpoint.patterns import MOST_PATTERNS, checked_pattern, matches
 from adamergex.errors import InputError
+from adamergex.plain import parsed_json, text_of
 
 __all__ = ["CONFIG_FILE", "AdapterConfig", "Ia3Config", "LoraConfig", "PrefixConfig", "read_config"]
 
 CONFIG_FILE = "adapter_config.json"
-_LARGEST = 16 * 2**20
+_LARGEST = 4 * 2**20
+"""Bytes: a rank and an alpha by name for each of ten thousand modules would fit."""
 
 _HARMLESS = frozenset(
     # Where the adapter was attached, how it was initialised or trained, and what wrote it. The
@@ -83,16 +84,9 @@ _TASK_HEADS: Mapping[str | None, tuple[str, ...]] = {
 }
 
 
-def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"a regular expression ({error})") from None
-    return pattern
-
-
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Pattern = Annotated[str, Field(max_length=512), AfterValidator(_compiles)]
+_Pattern = Annotated[str, Field(max_length=512), AfterValidator(checked_pattern)]
+_FewPatterns = Field(max_length=MOST_PATTERNS)
 _Names = list[Annotated[str, Field(max_length=512)]] | Annotated[str, Field(max_length=4096)] | None
 
 
@@ -114,7 +108,7 @@ class AdapterConfig(BaseModel):
     base_model_name_or_path: str | None = None
     revision: str | None = None
     task_type: str | None = None
-    modules_to_save: list[str] | None = None
+    modules_to_save: Annotated[list[str], Field(max_length=256)] | None = None
     target_modules: _Names = None
 
     @property
@@ -149,11 +143,16 @@ class LoraConfig(AdapterConfig):
     lora_bias: bool = False
     bias: Literal["none", "all", "lora_only"] = "none"
     fan_in_fan_out: bool = False
-    rank_pattern: dict[_Pattern, PositiveInt] | None = None
-    alpha_pattern: dict[_Pattern, _Finite] | None = None
+    rank_pattern: Annotated[dict[_Pattern, PositiveInt], _FewPatterns] | None = None
+    alpha_pattern: Annotated[dict[_Pattern, _Finite], _FewPatterns] | None = None
     # Other initialisations (PiSSA, OLoRA, LoftQ, CorDA ...) change the base weights: the adapter
     # alone is not the update, and a merged one of another rank would be paired with a wrong base.
     init_lora_weights: Literal["gaussian", "eva", "orthogonal"] | bool | None = True
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Those of ranks and of alphas."""
+        return (*(self.rank_pattern or ()), *(self.alpha_pattern or ()))
 
     def rank(self, module: str) -> int:
         """R of one module, by PEFT's rule: that of the first pattern that ends its name."""
@@ -170,7 +169,7 @@ _Number = TypeVar("_Number", int, float)
 
 def _by_pattern(patterns: Mapping[str, _Number] | None, module: str, default: _Number) -> _Number:
     for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
+        if matches(pattern, module):
             return value
     return default
 
@@ -229,28 +228,8 @@ def read_config(path: Path) -> AdapterConfig:
     return config
 
 
-class _DuplicateError(ValueError):
-    """A field that stands twice in one JSON object; its text is the field's name."""
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    seen = dict(pairs)
-    if len(seen) != len(pairs):
-        raise _DuplicateError(next(k for i, (k, _) in enumerate(pairs) if k in dict(pairs[:i])))
-    return seen
-
-
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(path, found="no such file", needed="a PEFT adapter's config")
-    if path.stat().st_size > _LARGEST:
-        raise InputError(path, found=f"{path.stat().st_size} bytes", needed=f"at most {_LARGEST}")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
-    except _DuplicateError as error:
-        raise InputError(path, str(error), found="the field twice", needed="it once") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(path, found=str(error), needed="JSON") from None
+    raw = parsed_json(text_of(path, _LARGEST, "a PEFT adapter's config"), path)
     if not isinstance(raw, dict):
-        raise InputError(path, found=type(cast(object, raw)).__name__, needed="a JSON object")
+        raise InputError(path, found=type(raw).__name__, needed="a JSON object")
     return cast(dict[str, Any], raw)

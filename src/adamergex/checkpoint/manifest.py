@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from adamergex.errors import printable
 
 __all__ = [
     "CARD_FILE",
@@ -56,8 +59,9 @@ def card(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     # JSON is YAML: quoting it this way keeps an odd base model name from becoming another key.
     yaml = "\n".join(f"{key}: {json.dumps(value)}" for key, value in front.items())
     inputs = "\n".join(
-        f"| {role.replace('_', ' ')} | `{made['name']}` | `{made['sha256']['weights'][:16]}` |"
+        f"| {_text(role.replace('_', ' '))} | `{_text(made['name'])}` | `{weights[:16]}` |"
         for role, made in manifest["inputs"].items()
+        for weights in [made["sha256"]["weights"]]
     )
     return f"""---
 {yaml}
@@ -68,7 +72,7 @@ def card(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 Made from {len(manifest["inputs"])} adapters, without training, at scale t = {manifest["scale"]:g}
 by adamergex {manifest["versions"]["adamergex"]}:
 
-    {manifest["formula"]}
+    {printable(manifest["formula"])}
 
 | input | name | SHA-256 of its weights |
 | --- | --- | --- |
@@ -85,6 +89,11 @@ from peft import PeftModel
 model = PeftModel.from_pretrained(base_model, "this-folder")
 ```
 {_serving(manifest, config)}"""
+
+
+def _text(name: str) -> str:
+    """`name`, a folder's, without what would be markup in a Markdown table or in HTML."""
+    return re.sub(r"[^\w ./+-]", "?", name)
 
 
 def servable(config: Mapping[str, Any]) -> bool:

@@ -12,6 +12,9 @@ from adamergex.errors import InputError
 
 __all__ = ["Layout", "checked_name", "laid_out", "layer_of", "model_module"]
 
+_LONGEST = 256
+"""Characters of a name: the longest that PEFT writes have about half as many."""
+
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _PART = re.compile(
     r"(?P<module>.+)\."
@@ -53,7 +56,7 @@ def laid_out(names: Iterable[str], config: AdapterConfig, file: object) -> Layou
     """The layout of a checkpoint with these tensor names.
 
     Raises:
-        InputError: A name outside [A-Za-z0-9._-]+, a tensor that the config does not explain, a
+        InputError: A name that is not safe to write, a tensor that the config does not explain, a
             module with a part missing or with a part of another structure.
     """
     modules: dict[str, dict[str, str]] = {}
@@ -88,8 +91,9 @@ def laid_out(names: Iterable[str], config: AdapterConfig, file: object) -> Layou
 
 def checked_name(name: str, *subject: object) -> str:
     """`name`, if it is safe to write into a file or a path. Raises InputError if not."""
-    if not _NAME.fullmatch(name) or name.strip(".") == "":
-        raise InputError(*subject, "name", found=name, needed="only letters, digits, . _ and -")
+    if len(name) > _LONGEST or not _NAME.fullmatch(name) or name.strip(".") == "":
+        needed = f"only letters, digits, . _ and -, at most {_LONGEST} of them"
+        raise InputError(*subject, "name", found=name, needed=needed)
     return name
 
 
@@ -113,6 +117,4 @@ def _needed_parts(config: AdapterConfig) -> set[str]:
 
 def _is_head(name: str, config: AdapterConfig) -> bool:
     # PEFT saves every module whose full name ends in one of these.
-    parents = name.split(".")
-    paths = [".".join(parents[:i]) for i in range(1, len(parents))]
-    return any(path.endswith(kept) for kept in config.saved_whole for path in paths)
+    return any(f"{kept}." in name for kept in config.saved_whole)

@@ -41,6 +41,10 @@ def read_pickle(path: Path, *, allowed: bool) -> Mapping[str, NDArray]:
     for name, value in cast(dict[Any, Any], loaded).items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise InputError(path, name, found=type(value).__name__, needed="a tensor")
+        if value.layout is not torch.strided or value.nbytes > path.stat().st_size:
+            # A view can repeat one number without end, and sparse ones name any shape.
+            needed = "a dense tensor, every number of it in the file"
+            raise InputError(path, name, found=f"{tuple(value.shape)}", needed=needed)
         tensors[name] = _as_numpy(value)
     return tensors
 

@@ -30,14 +30,24 @@ from adamergex.checkpoint.dtypes import (
 )
 from adamergex.checkpoint.hub import resolved
 from adamergex.checkpoint.names import Layout, laid_out, model_module
+from adamergex.checkpoint.patterns import ways
 from adamergex.checkpoint.pickled import read_pickle
 from adamergex.errors import InputError
+from adamergex.plain import parsed_json
 from adamergex.step import digest
 
 __all__ = ["WEIGHTS_FILE", "Checkpoint", "TensorInfo", "open_checkpoint"]
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
+
+_LONGEST_HEADER = 32 * 2**20
+_MOST_TENSORS = 2**17
+"""LoRA on each of the 44,000 expert matrices of a 671B mixture of experts has 90,000."""
+_MOST_AXES = 8
+"""LoRA of a three-dimensional convolution has five; NumPy takes 64, or 32 before its version 2."""
+_MOST_WAYS = 10**9
+"""To try patterns on names: up to a minute, where without a limit it could be years."""
 
 
 @dataclass(frozen=True)
@@ -139,14 +149,18 @@ def _opened(weights: Path) -> tuple[Callable[[str], NDArray], dict[str, TensorIn
     if not weights.is_file():
         needed = "adapter tensors as PEFT's save_pretrained writes them"
         raise InputError(weights, found="no such file", needed=needed)
+    end = _data_start(weights)
     try:
         file = cast(Any, safe_open)(weights, framework="numpy")
     except (SafetensorError, OSError) as error:
         raise InputError(weights, found=str(error), needed="a whole safetensors file") from None
     tensors: dict[str, TensorInfo] = {}
     offsets: dict[str, int] = {}
-    end = _data_start(weights)
     names: list[str] = file.offset_keys()  # safetensors refuses overlaps and gaps
+    if len(names) > _MOST_TENSORS:
+        raise InputError(weights, found=f"{len(names)} tensors", needed=f"at most {_MOST_TENSORS}")
+    with weights.open("rb") as content:  # of a name that stands twice safetensors takes the last
+        parsed_json(content.read(end)[8:].decode(), weights, "header")
     for name in names:
         stored = file.get_slice(name)
         code: str = stored.get_dtype()
@@ -159,7 +173,11 @@ def _opened(weights: Path) -> tuple[Callable[[str], NDArray], dict[str, TensorIn
 def _data_start(weights: Path) -> int:
     """Where the tensors begin: after the header and the 8 bytes that say how long it is."""
     with weights.open("rb") as file:
-        return 8 + int.from_bytes(file.read(8), "little")
+        length = int.from_bytes(file.read(8), "little")
+    if length > _LONGEST_HEADER:
+        needed = f"a whole safetensors file, its header at most {_LONGEST_HEADER} bytes"
+        raise InputError(weights, found=f"a header of {length} bytes", needed=needed)
+    return 8 + length
 
 
 def _read(weights: Path, name: str, info: TensorInfo, offset: int) -> NDArray:
@@ -176,12 +194,17 @@ def _info(file: Path, name: str, dtype: str, shape: Any) -> TensorInfo:
     if known is None:
         needed = "float64, float32, float16 or bfloat16"
         raise InputError(file, name, "dtype", found=dtype, needed=needed)
+    if 0 in shape or len(shape) > _MOST_AXES:
+        needed = f"at most {_MOST_AXES} axes, none of them empty"
+        raise InputError(file, name, "shape", found=tuple(shape), needed=needed)
     return TensorInfo(tuple(shape), known)
 
 
 def _check_shapes(checkpoint: Checkpoint) -> None:
     """What the config and each module's tensors must agree on. Raises InputError."""
     config, file = checkpoint.config, checkpoint.weights
+    if isinstance(config, LoraConfig):
+        _check_patterns(config, checkpoint)
     for module in checkpoint.layout.modules:
         if isinstance(config, LoraConfig):
             a, b = checkpoint.shape(module, "a"), checkpoint.shape(module, "b")
@@ -199,3 +222,14 @@ def _check_shapes(checkpoint: Checkpoint) -> None:
             if len(shape) != 2 or shape[0] != tokens or shape[1] % blocks or not shape[1]:
                 needed = f"({tokens}, a multiple of {blocks}): 2 blocks a layer"
                 raise InputError(file, module, found=shape, needed=needed)
+
+
+def _check_patterns(config: LoraConfig, checkpoint: Checkpoint) -> None:
+    """Raises InputError where finding the modules' ranks and alphas could take too long."""
+    names = checkpoint.layout.modules
+    length, parts = max(map(len, names)), max(name.count(".") + 1 for name in names)
+    found = len(names) * sum(ways(pattern, length, parts) for pattern in config.patterns)
+    if found > _MOST_WAYS:
+        file = checkpoint.folder / CONFIG_FILE
+        needed = f"at most {_MOST_WAYS:.0e} ways: fewer or simpler patterns"
+        raise InputError(file, "patterns", found=f"{found:.1e} ways to match", needed=needed)

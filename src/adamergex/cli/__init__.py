@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from adamergex.cli.commands import cli
-from adamergex.errors import AdamergexError
+from adamergex.errors import AdamergexError, printable
 
 __all__ = ["main"]
 
@@ -55,5 +55,5 @@ def _explained(error: Exception) -> tuple[str, int]:
 
 
 def _failed(message: str, code: int) -> int:
-    click.echo("adamergex: error: " + " ".join(message.split()), err=True)
+    click.echo("adamergex: error: " + printable(" ".join(message.split())), err=True)
     return code

@@ -100,6 +100,7 @@ def merge(
     """
     from adamergex.checkpoint import check_output
     from adamergex.cli.printing import merge_lines
+    from adamergex.errors import printable
     from adamergex.merging import merge as merge_adapters
 
     made = merge_adapters(rank=_rank(rank), **choices)
@@ -108,7 +109,7 @@ def merge(
         check_output(output, overwrite=overwrite, inputs=[c.folder for c in made.three])
     else:
         facts |= made.save(output, overwrite=overwrite).facts
-    click.echo(jsonlib.dumps(facts) if as_json else "\n".join(merge_lines(facts)))
+    click.echo(jsonlib.dumps(facts) if as_json else "\n".join(map(printable, merge_lines(facts))))
 
 
 @cli.command()

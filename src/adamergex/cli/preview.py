@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from adamergex.errors import printable
 from adamergex.methods import Catalog
 from adamergex.models import Backbone, tokenizer
 from adamergex.recipe import Recipe
@@ -49,4 +50,5 @@ def _show(console: Console, title: str, rows: Data, tokens: Backbone, recipe: Re
 
 
 def _marked(row: Example) -> Text:
-    return Text.assemble((row.prompt, "dim"), (row.completion, "bold green"), ("<end>", "green"))
+    prompt, completion = (printable(text, also="\n\t") for text in (row.prompt, row.completion))
+    return Text.assemble((prompt, "dim"), (completion, "bold green"), ("<end>", "green"))

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from adamergex.checkpoint import serving_rank
+from adamergex.errors import printable
 
 __all__ = ["merge_lines", "print_inspection"]
 
@@ -66,7 +67,7 @@ def print_inspection(facts: Facts) -> None:
     if comparison is None:
         return
     if not comparison["compatible"]:
-        console.print(f"[bold]not compatible[/]: {escape(comparison['problem'])}")
+        console.print(f"[bold]not compatible[/]: {_shown(comparison['problem'])}")
         return
     console.print("[bold]compatible[/]")
     relations = {pair["pair"]: pair for pair in comparison["pairs"]}
@@ -75,18 +76,23 @@ def print_inspection(facts: Facts) -> None:
     console.print(_relations(relations))
     if "merge" in comparison:
         for line in merge_lines({**comparison["merge"], "written": False, "output": "a merge"}):
-            console.print(escape(line))
+            console.print(_shown(line))
+
+
+def _shown(text: str) -> str:
+    """`text` as it is, whatever rich or a terminal would make of it."""
+    return escape(printable(text))
 
 
 def _description(adapter: Facts) -> Table:
     table = Table.grid(padding=(0, 2))
-    table.add_row("[bold]adapter[/]", f"[bold]{escape(adapter['name'])}[/]")
+    table.add_row("[bold]adapter[/]", f"[bold]{_shown(adapter['name'])}[/]")
     for key, value in adapter.items():
         if key == "name" or value in ([], None):
             continue
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
         text = f"{text:.4g}" if isinstance(text, float) else text
-        table.add_row(key.replace("_", " "), escape(str(text)))
+        table.add_row(key.replace("_", " "), _shown(str(text)))
     return table
 
 
@@ -94,7 +100,7 @@ def _relations(relations: Mapping[str, Facts]) -> Table:
     table = Table(title="cosine and norm ratio of weight updates")
     table.add_column("layer", justify="right")
     for name in relations:
-        table.add_column(escape(name), justify="right")
+        table.add_column(_shown(name), justify="right")
     layers = [row["layer"] for row in next(iter(relations.values()))["by_layer"]]
     for i, layer in enumerate(layers):
         cells = (_cell(relation["by_layer"][i]) for relation in relations.values())

@@ -97,6 +97,7 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """Score a model, or an adapter on it, on one task in one language."""
+    from adamergex.errors import printable
     from adamergex.score import scored
 
     catalog = _catalog(task, data_files, recipe, max_samples)
@@ -107,7 +108,7 @@ def evaluate(
         output.write_text(text + "\n", encoding="utf-8")
     kept = ("n", "metric", "score", "standard_error", "metrics", "chance", "majority")
     facts = {"task": task, "language": language, **{key: record[key] for key in kept}}
-    click.echo(jsonlib.dumps(facts) if as_json else "\n".join(_lines(facts)))
+    click.echo(jsonlib.dumps(facts) if as_json else "\n".join(map(printable, _lines(facts))))
 
 
 @click.command(

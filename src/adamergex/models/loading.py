@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from transformers import (
     set_seed,
 )
 
-from adamergex.errors import InputError
+from adamergex.errors import AdamergexError, InputError
 from adamergex.models.backbone import Backbone
 from adamergex.models.builtin import BUILTIN, prepared
 
@@ -29,7 +31,8 @@ _ENCODERS = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification
 @lru_cache(maxsize=8)
 def backbone_family(name: str) -> str:
     """`decoder`, `encoder-decoder` or `encoder`: from the model's config alone."""
-    config = AutoConfig.from_pretrained(**_source(name))
+    with _readable(name):
+        config = AutoConfig.from_pretrained(**_source(name))
     if config.is_encoder_decoder:
         return "encoder-decoder"
     made_as = (config.architectures or ["ForCausalLM"])[0]
@@ -49,38 +52,62 @@ def backbone(name: str, labels: int | None = None) -> Backbone:
             losses and scores are computed from those alone.
     """
     family = backbone_family(name)
-    options: dict[str, Any] = {"dtype": torch.float32, **_source(name)}
-    if family == "decoder":
-        model: Any = AutoModelForCausalLM.from_pretrained(**options)
-        _check_output_layer(name, model)
-    elif family == "encoder-decoder":
-        model = AutoModelForSeq2SeqLM.from_pretrained(**options)
-    elif labels is None:
-        model = AutoModelForMaskedLM.from_pretrained(**options)
-    else:
-        set_seed(0)  # the head is new, and drawn at random
-        model = AutoModelForSequenceClassification.from_pretrained(**options, num_labels=labels)
+    with _readable(name):
+        model = _loaded(name, family, labels)
+        reader = AutoTokenizer.from_pretrained(**_source(name))
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     model.eval()
     model.requires_grad_(False)
-    return Backbone(model, AutoTokenizer.from_pretrained(**_source(name)), family)
+    return Backbone(model, reader, family)
 
 
 def tokenizer(name: str) -> Backbone:
     """The backbone without its weights: enough to count tokens."""
     model: Any = torch.nn.Module()
-    model.config = AutoConfig.from_pretrained(**_source(name))
-    return Backbone(model, AutoTokenizer.from_pretrained(**_source(name)), backbone_family(name))
+    with _readable(name):
+        model.config = AutoConfig.from_pretrained(**_source(name))
+        reader = AutoTokenizer.from_pretrained(**_source(name))
+    return Backbone(model, reader, backbone_family(name))
 
 
-def _source(name: str) -> dict[str, str]:
-    """Where transformers finds it."""
+def _loaded(name: str, family: str, labels: int | None) -> Any:
+    """The model with the head that its family trains."""
+    options: dict[str, Any] = {"dtype": torch.float32, **_source(name)}
+    if family == "decoder":
+        model = AutoModelForCausalLM.from_pretrained(**options)
+        _check_output_layer(name, model)
+        return model
+    if family == "encoder-decoder":
+        return AutoModelForSeq2SeqLM.from_pretrained(**options)
+    if labels is None:
+        return AutoModelForMaskedLM.from_pretrained(**options)
+    set_seed(0)  # the head is new, and drawn at random
+    return AutoModelForSequenceClassification.from_pretrained(**options, num_labels=labels)
+
+
+def _source(name: str) -> dict[str, Any]:
+    """Where transformers finds it; without this `False` it would ask whether to run its code."""
+    found: dict[str, Any] = {"pretrained_model_name_or_path": name, "trust_remote_code": False}
     if name == BUILTIN:
-        return {"pretrained_model_name_or_path": str(prepared())}
-    if name.endswith(".gguf"):
+        found["pretrained_model_name_or_path"] = str(prepared())
+    elif name.endswith(".gguf"):
         path = Path(name)
-        return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    return {"pretrained_model_name_or_path": name}
+        found |= {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    return found
+
+
+@contextmanager
+def _readable(name: str) -> Generator[None]:
+    """What transformers raises over a local model, in one line: it can be of any kind."""
+    try:
+        yield
+    except AdamergexError:
+        raise
+    except Exception as error:
+        if not Path(name).exists():
+            raise
+        found = f"{type(error).__name__}: {error}"
+        raise InputError(name, found=found, needed="a model that transformers loads") from error
 
 
 def _masked(config: Any) -> bool:

@@ -1,6 +1,7 @@
 """What an experiment is: the model, the languages, the tasks, the training."""
 
 from adamergex.recipe.loading import demo_recipe, load_recipe, recipe_from
+from adamergex.recipe.plain_yaml import read_yaml
 from adamergex.recipe.schema import DataFiles, Recipe, Reference, Samples
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "Samples",
     "demo_recipe",
     "load_recipe",
+    "read_yaml",
     "recipe_from",
 ]

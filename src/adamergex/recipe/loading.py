@@ -8,15 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from adamergex.errors import InputError
+from adamergex.recipe.plain_yaml import parsed_yaml, read_yaml
 from adamergex.recipe.schema import Recipe
 
 __all__ = ["demo_recipe", "load_recipe", "recipe_from"]
-
-_LARGEST = 2**20
 
 
 def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
@@ -29,15 +27,7 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: The file, the key and what was needed there.
     """
-    if not path.is_file():
-        raise InputError(path, found="no such file", needed="a recipe")
-    if path.stat().st_size > _LARGEST:
-        raise InputError(path, found=f"{path.stat().st_size} bytes", needed=f"at most {_LARGEST}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeError as error:
-        raise InputError(path, found=str(error), needed="UTF-8") from None
-    return recipe_from(text, path, path.resolve().parent, changes)
+    return _recipe(read_yaml(path, "a recipe"), path, path.resolve().parent, changes)
 
 
 def demo_recipe(changes: Sequence[str] = ()) -> Recipe:
@@ -48,9 +38,13 @@ def demo_recipe(changes: Sequence[str] = ()) -> Recipe:
 
 def recipe_from(text: str, name: object, folder: Path, changes: Sequence[str] = ()) -> Recipe:
     """The recipe that `text` is. Arguments and errors as in load_recipe."""
-    content = _parsed(text, name)
+    content = parsed_yaml(text, name)
     if not isinstance(content, dict):
         raise InputError(name, found=type(content).__name__, needed="a mapping")
+    return _recipe(content, name, folder, changes)
+
+
+def _recipe(content: dict[str, Any], name: object, folder: Path, changes: Sequence[str]) -> Recipe:
     for change in changes:
         _change(content, change)
     if "folder" in content:
@@ -59,34 +53,6 @@ def recipe_from(text: str, name: object, folder: Path, changes: Sequence[str] = 
         return Recipe.model_validate({**content, "folder": folder})
     except ValidationError as error:
         raise _explained(error, name) from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain data only; a key that stands twice is an error, an alias too: nothing can blow up."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(
-                None, None, "an alias (*name)", self.peek_event().start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice!r} twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-def _parsed(text: str, name: object) -> Any:
-    try:
-        return yaml.load(text, _Loader)  # a SafeLoader
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        found = " ".join(str(error).split())
-        raise InputError(name, found=found, needed="plain YAML, each key once") from None
 
 
 def _change(content: dict[str, Any], change: str) -> None:
@@ -101,9 +67,9 @@ def _change(content: dict[str, Any], change: str) -> None:
     for key in parents:
         place = _entered(place, key, change)
     if isinstance(place, list):
-        place[_index(place, last, change)] = _parsed(value, "--set")
+        place[_index(place, last, change)] = parsed_yaml(value, "--set")
     elif isinstance(place, dict):
-        place[last] = _parsed(value, "--set")
+        place[last] = parsed_yaml(value, "--set")
     else:
         raise InputError("--set", found=change, needed="a key of a mapping")
 

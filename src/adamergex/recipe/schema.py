@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -30,9 +31,16 @@ __all__ = [
     "Training",
 ]
 
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("printable characters")
+    return text
+
+
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_printable)]
 _Paths = _Name | dict[str, _Name]
-_Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=64)]
+_Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 
 
 def _listed(value: Any) -> Any:
@@ -49,6 +57,13 @@ class Adapter(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     type: Literal["lora", "ia3", "prefix"] = "lora"
+
+    @model_validator(mode="after")
+    def _no_code(self) -> Adapter:
+        for key in ("auto_mapping", "megatron_config", "megatron_core"):
+            if key in (self.model_extra or {}):
+                raise ValueError(f"fields without {key}, by which PEFT would import a module")
+        return self
 
     @property
     def fields(self) -> dict[str, Any]:

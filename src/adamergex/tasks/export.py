@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from adamergex.checkpoint import checked_name
+
 __all__ = ["write_task"]
 
 _SPLITS = {"train": "training_split", "dev": "validation_split", "test": "test_split"}
@@ -40,9 +42,12 @@ def write_task(
 
     Returns:
         The YAML file. The task is called what `config["task"]` says.
+
+    Raises:
+        InputError: A name that is not one of a file: it comes from the task's file.
     """
+    name = checked_name(str(config["task"]), "task")
     folder.mkdir(parents=True, exist_ok=True)
-    name = str(config["task"])
     places: dict[str, str] = {}
     for split, rows in splits.items():
         path = (folder / f"{name}.{split}.jsonl").absolute()

@@ -77,8 +77,7 @@ class Questions:
             for request, answer in zip(asked.requests, given, strict=True):
                 request.resps, request.filtered_resps = [answer], {}
         requests = [request for asked in self._asked for request in asked.requests]
-        for ensemble in self._task._filters:
-            ensemble.apply(requests)
+        self._filter(requests)
         found: dict[str, list[Any]] = {}
         for name in requests[0].filtered_resps:
             for asked in self._asked:
@@ -91,6 +90,19 @@ class Questions:
         places = {name: i for i, name in enumerate(order)}
         by_place = sorted(found, key=lambda key: places.get(key.partition(",")[0], len(order)))
         return {key: found[key] for key in by_place}
+
+    def _filter(self, requests: list[Any]) -> None:
+        """Puts the answers through the task's filters, regular expressions among them."""
+        from adamergex.tasks.sandbox import bounded
+
+        try:
+            for ensemble in self._task._filters:
+                for request in requests:
+                    with bounded():
+                        ensemble.apply([request])
+        except Exception as error:  # what a filter raises is whatever it likes
+            found, needed = f"{type(error).__name__}: {error}", "filters that fit"
+            raise InputError(self.name, "filter_list", found=found, needed=needed) from None
 
     def aggregated(self, metric: str, values: Sequence[Any]) -> float:
         """The values of a metric over all items, as the task wants them brought together."""
@@ -144,24 +156,41 @@ def _built(config: dict[str, Any], rows: list[Mapping[str, Any]], labelled: bool
         config["process_results"] = METRICS[config["process_results"]]
     if not labelled:
         config["doc_to_target"] = ""
-    data = {"test": datasets.Dataset.from_list([dict(row) for row in rows])}
+    _check_metrics(config)
     try:
+        data = {"test": datasets.Dataset.from_list([dict(row) for row in rows])}
         return ConfigurableTask(config={**config, "custom_dataset": lambda: data})
     except Exception as error:
         raise _misfit(config["task"], 0, rows[0], error) from None
 
 
+def _check_metrics(config: Mapping[str, Any]) -> None:
+    """Raises InputError for a metric that is not lm-evaluation-harness's own.
+
+    It would look for any other with `evaluate.load`, which runs the Python that it finds there.
+    """
+    import lm_eval.api.metrics  # noqa: F401 - which makes them known
+    from lm_eval.api.registry import metric_registry
+
+    if config.get("process_results") is not None:
+        return  # which measures itself
+    known = sorted(metric_registry.keys())
+    for entry in config.get("metric_list") or []:
+        named = entry if isinstance(entry, Mapping) else {"metric": entry}
+        if named.get("metric") not in known or named.get("hf_evaluate"):
+            raise InputError(config["task"], "metric_list", found=entry, needed=" or ".join(known))
+
+
 def _prepare_harness() -> None:
     """Templates run in a sandbox: a task is data from anywhere. And no warning at every task."""
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
     from lm_eval import utils
 
+    from adamergex.tasks.sandbox import Sandbox
+
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    if not isinstance(utils.env, ImmutableSandboxedEnvironment):
+    if not isinstance(utils.env, Sandbox):
         old = utils.env
-        utils.env = ImmutableSandboxedEnvironment(
-            loader=old.loader, undefined=old.undefined, keep_trailing_newline=True
-        )
+        utils.env = Sandbox(loader=old.loader, undefined=old.undefined, keep_trailing_newline=True)
         utils.env.filters.update(old.filters)
 
 

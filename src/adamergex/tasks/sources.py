@@ -10,7 +10,6 @@ SHA-256 of what it holds; where it lies is no part of what a step is.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from adamergex.errors import InputError
+from adamergex.plain import parsed_json
 from adamergex.step import digest
 
 __all__ = [
@@ -37,6 +37,13 @@ Source = dict[str, Any]
 Files = Mapping[str, Path]
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "txt")
+_LARGEST = 2**30
+_LARGEST_JSON = 2**28
+"""Bytes of a file, all of which is read into memory; JSON may be twenty times as large there."""
+_MOST_ROWS, _MOST_CELLS = 10**7, 5 * 10**7
+"""A row is a dictionary: a quarter of a kilobyte before anything is in it."""
+_LONGEST_LINE = 2**24
+"""Bytes of a line of text, or of a row in csv, tsv or jsonl: a long book has a tenth of them."""
 _PART = re.compile(r"(?P<name>.+?)\[(?P<start>\d*):(?P<stop>\d*)\]")
 
 
@@ -101,6 +108,7 @@ def rows(source: Source, files: Files) -> list[Row]:
     path = files[source["file"]]
     if digest(path) != source["file"]:
         raise InputError(path, found="another content than when the run was planned", needed="it")
+    _check_size(path, source["format"])
     found = _file_rows(path, source["format"], source.get("columns"))
     start, stop = source.get("part") or (None, None)
     return found[start:stop]
@@ -126,6 +134,40 @@ def _hub_rows(source: Source) -> list[Row]:
     return [dict(row) for row in data]
 
 
+def _check_size(path: Path, kind: str) -> None:
+    """Raises InputError for a file that would take more memory than anyone has for it."""
+    size, most = path.stat().st_size, _LARGEST_JSON if kind == "json" else _LARGEST
+    if size > most:
+        raise InputError(path, found=f"{size} bytes", needed=f"at most {most}")
+    if kind == "json":
+        return
+    rows, cells = _counted(path, kind)
+    for found, needed, what in ((rows, _MOST_ROWS, "rows"), (cells, _MOST_CELLS, "cells")):
+        if found > needed:
+            raise InputError(path, found=f"{found} {what}", needed=f"at most {needed}")
+
+
+def _counted(path: Path, kind: str) -> tuple[int, int]:
+    """The most rows and cells that a file can have, without reading it into memory."""
+    if kind == "parquet":
+        from pyarrow import ArrowException, parquet
+
+        try:
+            facts = parquet.read_metadata(path)
+        except (ArrowException, OSError) as error:
+            raise InputError(path, found=str(error), needed="parquet that can be read") from None
+        return facts.num_rows, facts.num_rows * facts.num_columns
+    rows = cells = 0
+    with path.open("rb") as file:
+        while line := file.readline(_LONGEST_LINE + 1):
+            if len(line) > _LONGEST_LINE:
+                found, needed = f"more than {_LONGEST_LINE} bytes", f"at most {_LONGEST_LINE}"
+                raise InputError(path, f"line {rows + 1}", found=found, needed=needed)
+            rows += 1
+            cells += 1 + line.count({"csv": b",", "tsv": b"\t"}.get(kind, b"\n"))
+    return rows, cells
+
+
 def _file_rows(path: Path, kind: str, columns: list[str] | None) -> list[Row]:
     try:
         if kind in ("txt", "jsonl"):
@@ -134,11 +176,12 @@ def _file_rows(path: Path, kind: str, columns: list[str] | None) -> list[Row]:
             lines = content.removesuffix("\n").split("\n") if content else []
             if kind == "txt":
                 return [{"text": line} for line in lines]
-            return [json.loads(line) for line in lines if line.strip()]
+            numbered = [(i, line) for i, line in enumerate(lines, start=1) if line.strip()]
+            return _objects([parsed_json(line, path, f"line {i}") for i, line in numbered], path)
         if kind == "json":
-            return _json_rows(json.loads(path.read_text(encoding="utf-8")), path)
+            return _json_rows(parsed_json(path.read_text(encoding="utf-8"), path), path)
         return _table(path, kind, columns).to_dict("records")
-    except (ValueError, UnicodeError) as error:
+    except (ValueError, OverflowError, RuntimeError, OSError) as error:  # Arrow has all of them
         raise InputError(path, found=str(error), needed=f"{kind} that can be read") from None
 
 
@@ -169,7 +212,14 @@ def _json_rows(content: Any, path: Path) -> list[Row]:
     if isinstance(content, dict) and isinstance(content.get("data"), list):
         content = content["data"]
         if content and isinstance(content[0], dict) and "paragraphs" in content[0]:
-            return [row for article in content for row in _questions(article)]
+            try:
+                return [row for article in content for row in _questions(article)]
+            except (LookupError, TypeError, AttributeError) as error:
+                raise ValueError(f"{type(error).__name__}: {error}") from None
+    return _objects(content, path)
+
+
+def _objects(content: Any, path: Path) -> list[Row]:
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise InputError(path, found=type(content).__name__, needed="a list of objects, or SQuAD's")
     return content

@@ -15,11 +15,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType, NoneType
 from typing import Any
 
-import yaml
-
+from adamergex.checkpoint import checked_name
 from adamergex.errors import InputError
+from adamergex.recipe import read_yaml
 from adamergex.tasks import emoji
 from adamergex.tasks.languages import code_for
 from adamergex.tasks.metrics import METRICS
@@ -33,16 +34,24 @@ _OUTPUTS = ("multiple_choice", "generate_until")
 _GENERATION = ("until", "max_gen_toks")
 _GREEDY = {"do_sample": False, "temperature": 0.0}
 """Keys of generation_kwargs: of which the task says the value, and with the one that is allowed."""
-_KEYS = frozenset(
+_LISTED = (list, NoneType)
+_MAPPED = (dict, NoneType)
+_TEXT = (str, NoneType)
+_TEMPLATE = (str, int, list)
+_KEYS: Mapping[str, tuple[type, ...]] = MappingProxyType(
     # Those of lm-evaluation-harness that change a prompt, an answer or a measure. What would run
     # Python, or ask for several prompts of one item, is not among them.
-    [
-        "task", "task_alias", "tag", "dataset_path", "dataset_name", "dataset_kwargs",
-        "training_split", "validation_split", "test_split", "output_type", "description",
-        "doc_to_text", "doc_to_target", "doc_to_choice", "target_delimiter", "process_results",
-        "metric_list", "generation_kwargs", "filter_list", "gen_prefix", "metadata",
-    ]
+    {
+        "task": (str,), "task_alias": _TEXT, "tag": (*_TEXT, list), "output_type": (str,),
+        "dataset_path": _TEXT, "dataset_name": _TEXT, "dataset_kwargs": _MAPPED,
+        "training_split": _TEXT, "validation_split": _TEXT, "test_split": _TEXT,
+        "description": _TEXT, "doc_to_text": _TEMPLATE, "doc_to_target": _TEMPLATE,
+        "doc_to_choice": (str, list, dict), "target_delimiter": _TEXT, "gen_prefix": _TEXT,
+        "process_results": _TEXT, "metric_list": (list,), "generation_kwargs": _MAPPED,
+        "filter_list": _LISTED, "metadata": _MAPPED,
+    }
 )  # fmt: skip
+"""Each with the types that it may have."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +146,10 @@ def task_source(config: Mapping[str, Any], split: str) -> Source:
     if "data_files" in options or "data_dir" in options:
         needed = "data_files in the recipe, or --data-files: a step is known by what its files hold"
         raise InputError(config["task"], "dataset_kwargs", found=options, needed=needed)
+    for option in sorted(map(str, options.keys() - {"revision"})):
+        # trust_remote_code would run Python, cache_dir would write elsewhere.
+        needed = "revision, and no other option of load_dataset"
+        raise InputError(config["task"], f"dataset_kwargs.{option}", found="one", needed=needed)
     name = config.get("dataset_name")
     return hub_source(path, name, split, options)
 
@@ -147,15 +160,8 @@ def builtin_tasks() -> list[str]:
 
 
 def _read(path: Path) -> Task:
-    if not path.is_file():
-        raise InputError(path, found="no such file", needed="a task in YAML")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeError) as error:
-        # Also !function, which would run Python: a task is data.
-        raise InputError(path, found=" ".join(str(error).split()), needed="plain YAML") from None
-    if not isinstance(content, dict):
-        raise InputError(path, found=type(content).__name__, needed="a mapping")
+    content = read_yaml(path, "a task in YAML")
+    name = checked_name(path.stem, path)
     _check(content, path)
     metadata = dict(content.get("metadata") or {})
     codes = metadata.pop("codes", None)
@@ -163,19 +169,24 @@ def _read(path: Path) -> Task:
     training = metadata.pop("training", None) or {}
     config = {**content, "metadata": metadata}
     for key, table in (("languages", languages or {}), ("training", training)):
+        if not isinstance(table, dict):
+            raise InputError(path, f"metadata.{key}", found=table, needed="codes and their keys")
         for code, own in table.items():
             if not isinstance(code, str) or not isinstance(own, dict | None):
                 needed = 'a code ("no" in quotes) and its keys'
                 raise InputError(path, f"metadata.{key}", found=code, needed=needed)
             _check({**config, **(own or {})}, path)
     code_for("", codes)
-    return Task(path.stem, path, config, codes, languages, training)
+    return Task(name, path, config, codes, languages, training)
 
 
 def _check(config: Mapping[str, Any], path: Path) -> None:
-    unknown = sorted(set(config) - _KEYS)
-    if unknown:
-        raise InputError(path, unknown[0], found="a key", needed=" or ".join(sorted(_KEYS)))
+    for key, value in config.items():
+        if key not in _KEYS:
+            raise InputError(path, key, found="a key", needed=" or ".join(sorted(_KEYS)))
+        if not isinstance(value, _KEYS[key]):
+            needed = " or ".join(kind.__name__ for kind in _KEYS[key] if kind is not NoneType)
+            raise InputError(path, key, found=value, needed=needed)
     for key in ("task", "output_type", "doc_to_text", "doc_to_target", "metric_list"):
         if key not in config:
             raise InputError(path, key, found="nothing", needed="a value")

@@ -92,7 +92,7 @@ def _all_lines(description: Mapping[str, Any], files: Files) -> list[str]:
         raise InputError(_name(description, files), "column", found=column, needed=needed)
     for number, row in enumerate(found):
         value = row.get(column)
-        if value is None or value != value:  # pandas has NaN for null
+        if value is None or (isinstance(value, float) and value != value):  # pandas' null is NaN
             field = f"row {number}, {column}"
             raise InputError(_name(description, files), field, found="null", needed="text")
     return [" ".join(str(row[column]).split()) for row in found]

@@ -1,0 +1,70 @@
+"""Patterns of module names in an adapter's config: regular expressions from outside.
+
+Python's `re` tries every way in which a pattern can match, and a hostile one has 2^n of them.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+__all__ = ["MOST_PATTERNS", "checked_pattern", "matches", "ways"]
+
+MOST_PATTERNS = 2**14
+"""In one field: some adapters name a rank for each module, of which a large model has thousands."""
+
+_TOKEN = re.compile(
+    r"(?P<one>\\[dwDW.\-_^$]|\[\^?[\w.\-\\]+\]|[\w.\-])"
+    r"(?P<many>[*+]\??|\{\d{1,3}(?:,\d{0,3})?\})?"
+    r"|(?P<open>\((?:\?:)?)|(?P<close>\))|(?P<either>\|)|(?P<maybe>\?)|[\^$]"
+)
+
+
+def checked_pattern(pattern: str) -> str:
+    """`pattern`, if what it can cost is known: it repeats single characters, never a group.
+
+    Raises:
+        ValueError: It is no regular expression, or has what names of modules have no use for.
+    """
+    try:
+        _compiled(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"a regular expression ({error})") from None
+    if _TOKEN.sub("", pattern):
+        raise ValueError("a regular expression of names, . [] ^ $ | () and, not on groups, * + {}")
+    return pattern
+
+
+def matches(pattern: str, module: str) -> bool:
+    """Whether a pattern is that of a module, by PEFT's rule: it ends the module's name."""
+    return _compiled(pattern).match(module) is not None
+
+
+def ways(pattern: str, length: int, parts: int) -> float:
+    """At most how many ways there are to try a checked pattern on a module.
+
+    Args:
+        pattern: The pattern.
+        length: Of the module's name, in characters.
+        parts: Of the module's name, between dots: the pattern may start at each.
+    """
+    found = float(parts)
+    choices = [1]  # of the whole, and of each group that is open
+    for token in _TOKEN.finditer(pattern):
+        if token["many"]:
+            found *= length + 1
+        elif token["maybe"]:
+            found *= 2
+        elif token["either"]:
+            choices[-1] += 1
+        elif token["open"]:
+            choices.append(1)
+        elif token["close"]:
+            found *= choices.pop()
+    return found * choices[0]
+
+
+@lru_cache(maxsize=2 * MOST_PATTERNS)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Kept: `re` keeps 512 of them, and compiles all of a larger number for every module anew."""
+    return re.compile(rf"(.*\.)?({pattern})$")

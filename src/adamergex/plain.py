@@ -1,0 +1,85 @@
+"""Text and JSON from outside: bounded before they are read, plain data once they are parsed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from adamergex.errors import InputError
+
+__all__ = ["DEEPEST", "parsed_json", "text_of"]
+
+DEEPEST = 32
+"""Brackets within brackets: no config is as deep, and what copies or prints one is recursive."""
+
+
+def text_of(path: Path, most: int, what: str) -> str:
+    """The text of a small file.
+
+    Args:
+        path: The file.
+        most: The most bytes that it may have.
+        what: What it should be, for the message.
+
+    Raises:
+        InputError: No such file, a larger one, or one that is not UTF-8.
+    """
+    if not path.is_file():
+        raise InputError(path, found="no such file", needed=what)
+    with path.open("rb") as file:
+        content = file.read(most + 1)  # its size may be a lie: some files of /proc have no end
+    if len(content) > most:
+        raise InputError(path, found=f"more than {most} bytes", needed=f"at most {most}")
+    try:
+        return content.decode("utf-8")
+    except UnicodeError as error:
+        raise InputError(path, found=str(error), needed=f"{what}, in UTF-8") from None
+
+
+def parsed_json(text: str, *subject: object) -> Any:
+    """The content of a JSON text.
+
+    Args:
+        text: The text.
+        subject: Where it is from, for the message.
+
+    Raises:
+        InputError: Not JSON, a key twice in one object, or brackets too deep.
+    """
+    try:
+        content = json.loads(text, object_pairs_hook=_unique)
+    except _DuplicateError as error:
+        raise InputError(*subject, str(error), found="the field twice", needed="it once") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(*subject, found=str(error), needed="JSON") from None
+    if _deeper(content, DEEPEST):
+        found, needed = f"more than {DEEPEST} brackets in one another", f"at most {DEEPEST}"
+        raise InputError(*subject, found=found, needed=needed)
+    return content
+
+
+class _DuplicateError(ValueError):
+    """A key that stands twice in one JSON object; its text is the key."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        raise _DuplicateError(next(k for k, _ in pairs if k in seen or seen.add(k)))
+    return found
+
+
+def _deeper(content: object, most: int) -> bool:
+    """Whether there are more than `most` levels of brackets, found without recursion."""
+    level = [content]
+    for _ in range(most + 1):
+        level = [inner for value in level for inner in _within(value)]
+    return bool(level)
+
+
+def _within(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(cast(dict[object, object], value).values())
+    return cast(list[object], value) if isinstance(value, list) else []
