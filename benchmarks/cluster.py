@@ -55,7 +55,7 @@ def nodes(number: int) -> Iterator[str]:
     """A cluster of so many nodes of one CPU, and a head without; yields its address."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(shutdown_at_exit=False)
+    cluster = Cluster()
     cluster.add_node(num_cpus=0, object_store_memory=75 * 2**20, include_dashboard=False)
     for _ in range(number):
         cluster.add_node(num_cpus=1, object_store_memory=75 * 2**20)

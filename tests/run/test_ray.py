@@ -51,7 +51,7 @@ def cluster(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        made = Cluster(shutdown_at_exit=False)
+        made = Cluster()
         made.add_node(num_cpus=0, object_store_memory=SMALLEST, include_dashboard=False)
         for _ in range(2):
             add_node(made, tmp_path_factory)
