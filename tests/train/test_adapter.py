@@ -1,6 +1,10 @@
 """One adapter trained: the same from the same seed, and the base model as it was."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +25,7 @@ from tests.support.backbones import (
     ids_of,
     state,
 )
-from tests.support.folders import stored_tensors
+from tests.support.folders import snapshot, stored_tensors
 
 pytestmark = QUIET_TRAINING
 
@@ -140,3 +144,28 @@ def test_bfloat16_is_refused_where_it_would_be_slower(tiny, tmp_path, monkeypatc
     with pytest.raises(InputError, match="training: bf16: found True; needed false"):
         trained(tiny, tmp_path / "out", training={**TRAINING, "bf16": True})
     assert not (tmp_path / "out").exists()
+
+
+SAVED = """
+import sys
+from pathlib import Path
+from adamergex.models import backbone
+from adamergex.train import train_adapter
+from tests.support.backbones import ROWS, STRUCTURES
+training = {"max_steps": 1, "per_device_train_batch_size": 4}
+options = {"adapter": STRUCTURES[sys.argv[3]], "training": training, "seed": 0}
+train_adapter(backbone(sys.argv[1]), ROWS, Path(sys.argv[2]), **options)
+"""
+
+
+@pytest.mark.parametrize("structure", ["lora", "ia3"])
+def test_another_process_writes_the_same_folder(tiny_folder, tmp_path, structure):
+    """Sets of strings, in which PEFT holds the names of modules, have an order for each process."""
+    found = []
+    for hashing in ("1", "2", "3"):
+        call = [sys.executable, "-W", "ignore", "-c", SAVED, tiny_folder, tmp_path / hashing]
+        root = Path(__file__).parents[2]
+        environment = {**os.environ, "PYTHONHASHSEED": hashing, "PYTHONPATH": f"{root}:{root}/src"}
+        subprocess.run([*call, structure], check=True, env=environment, capture_output=True)
+        found.append(snapshot(tmp_path / hashing))
+    assert found[0] == found[1] == found[2]

@@ -11,7 +11,7 @@ from adamergex.models import Backbone, Tokens, has_prefix
 from adamergex.tasks import Example
 from adamergex.train.families import made_trainer
 from adamergex.train.fitting import fitted
-from adamergex.train.structures import initialised
+from adamergex.train.structures import initialised, save
 
 __all__ = ["train_adapter", "trained", "vocabulary_of"]
 
@@ -61,7 +61,7 @@ def train_adapter(
         model, start = initialised(backbone, adapter, seed)
         try:
             record = trained(backbone, model, rows, tokens, training, seed, vocabulary, checkpoints)
-            model.save_pretrained(output)
+            save(model, output)
         finally:
             backbone.restored(model)
     return {**record, "init_sha256": start}

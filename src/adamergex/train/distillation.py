@@ -18,6 +18,7 @@ from adamergex.errors import InputError
 from adamergex.models import Backbone, answer_states, prompt_ids
 from adamergex.train.families import on_one_device
 from adamergex.train.fitting import fitted
+from adamergex.train.structures import save
 from adamergex.train.trainer import LossesKept
 
 __all__ = ["distil"]
@@ -126,7 +127,7 @@ def distil(
     try:
         backbone.check_head(model)
         found = fitted(made, training, seed, checkpoints)
-        model.save_pretrained(output)
+        save(model, output)
     finally:
         backbone.restored(model)
     return {"rows": len(rows), "tokens": sum(map(len, rows)), **found}

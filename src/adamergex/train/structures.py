@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from transformers import set_seed
 from adamergex.errors import InputError
 from adamergex.models import Backbone
 
-__all__ = ["adapter_config", "initialised"]
+__all__ = ["adapter_config", "initialised", "save"]
 
 _CONFIGS = {"lora": LoraConfig, "ia3": IA3Config, "prefix": PrefixTuningConfig}
 _IA3 = (
@@ -65,6 +66,18 @@ def initialised(backbone: Backbone, adapter: Mapping[str, Any], seed: int) -> tu
             digest.update(name.encode())
             digest.update(value.detach().cpu().numpy().tobytes())
     return model, digest.hexdigest()
+
+
+def save(model: Any, output: Path) -> None:
+    """Saves an adapter as a PEFT folder, the same to the byte every time.
+
+    PEFT holds names of modules in sets, whose order is another in each process.
+    """
+    config = model.peft_config[model.active_adapter]
+    for name, value in vars(config).items():
+        if isinstance(value, set):
+            setattr(config, name, sorted(value))
+    model.save_pretrained(output)
 
 
 def _task_type(backbone: Backbone) -> str:
