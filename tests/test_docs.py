@@ -21,9 +21,11 @@ def test_links_within_the_repository_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_options_exist(page):
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    known = {name: set() for name in cli.commands}
+    known = {}
     for name, command in cli.commands.items():
-        known[name] = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
+        inner = getattr(command, "commands", {}).values()  # of a group, such as store
+        parameters = [p for c in (command, *inner) for p in c.params]
+        known[name] = {option for p in parameters for option in (*p.opts, *p.secondary_opts)}
     for line in re.findall(r"^ {4}adamergex (.+)$", text, re.MULTILINE):
         name, *words = line.split()
         assert name in known, line

@@ -193,7 +193,7 @@ def test_the_report_is_written_anew_the_same(everything, capsys):
 
 def test_what_a_run_finished_is_listed_verified_and_cleared(everything, tmp_path, capsys):
     folder = tmp_path / "copy"
-    shutil.copytree(everything, folder)
+    shutil.copytree(everything[0], folder)
     capsys.readouterr()
     run("store", "ls", folder)
     out = capsys.readouterr().out
@@ -217,19 +217,20 @@ def test_what_a_run_finished_is_listed_verified_and_cleared(everything, tmp_path
     assert len(list(folder.glob("steps/*/record.json"))) == len(steps) - 1
 
 
-def test_steps_of_no_recipe_that_is_named_are_cleared(routing, tmp_path, capsys):
-    output = tmp_path / "out"
-    run("run", routing, "--output", output, "--set", TINY)
-    run("run", routing, "--output", output, "--set", TINY, "--set", "seed=1")
-    plan = yaml.safe_load(routing.read_text())
-    kept = routing.with_name("kept.yaml")
-    kept.write_text(yaml.safe_dump({**plan, **yaml.safe_load(TINY.replace("=", ": ", 1))}))
+def test_steps_of_no_recipe_that_is_named_are_cleared(routing, tiny_folder, tmp_path, capsys):
+    recipe, _ = routing
+    training = {"max_steps": 2, "per_device_train_batch_size": 4}
+    small = {"model": str(tiny_folder), "training": training, "scale": {"grid": [0, 1]}}
+    kept, output = recipe.with_name("kept.yaml"), tmp_path / "out"
+    kept.write_text(yaml.safe_dump({**yaml.safe_load(recipe.read_text()), **small}))
+    run("run", kept, "--output", output)
+    run("run", kept, "--output", output, "--set", "seed=1")
     capsys.readouterr()
     run("store", "gc", output, "--recipe", kept)
     assert "removed" in capsys.readouterr().out
     run("run", kept, "--output", output, "--dry-run")
     assert "to do: 0 trainings, 0 scorings, 0 others" in capsys.readouterr().out
-    run("run", routing, "--output", output, "--set", TINY, "--set", "seed=1", "--dry-run")
+    run("run", kept, "--output", output, "--set", "seed=1", "--dry-run")
     assert "to do: 0 trainings" not in capsys.readouterr().out
 
 

@@ -11,8 +11,8 @@ import torch
 
 from adamergex.errors import InputError
 from adamergex.train import (
-    adapter,
     adapter_config,
+    fitting,
     initialised,
     train_adapter,
     vocabulary_of,
@@ -126,7 +126,7 @@ def test_an_adapter_of_unknown_type_is_refused(tiny):
 
 def test_bfloat16_is_used_where_the_recipe_says_so(tiny, tmp_path, monkeypatch):
     """In the layers and in the loss; what is trained and saved stays float32."""
-    monkeypatch.setattr(adapter, "bfloat16_products", lambda: True)
+    monkeypatch.setattr(fitting, "bfloat16_products", lambda: True)
     before = state(tiny)
     found, usual = (
         trained(tiny, tmp_path / str(bf16), training={**TRAINING, "bf16": bf16})["losses"]
@@ -140,7 +140,7 @@ def test_bfloat16_is_used_where_the_recipe_says_so(tiny, tmp_path, monkeypatch):
 
 
 def test_bfloat16_is_refused_where_it_would_be_slower(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(adapter, "bfloat16_products", lambda: False)
+    monkeypatch.setattr(fitting, "bfloat16_products", lambda: False)
     with pytest.raises(InputError, match="training: bf16: found True; needed false"):
         trained(tiny, tmp_path / "out", training={**TRAINING, "bf16": True})
     assert not (tmp_path / "out").exists()
