@@ -138,18 +138,18 @@ def test_a_run_killed_thirty_times_ends_the_same(small_run, tmp_path):
     draw, kills = random.Random(7), 0
     output = tmp_path / "killed"
     while kills < KILLS:
-        run = small_run(output)
-        try:
-            # Long enough to get somewhere, and anywhere: the start, training, the report.
-            run.wait(draw.uniform(0.1, 0.9) * whole)
+        with small_run(output) as run:
+            try:
+                # Long enough to get somewhere, and anywhere: the start, training, the report.
+                run.wait(draw.uniform(0.1, 0.9) * whole)
+            except subprocess.TimeoutExpired:
+                os.killpg(run.pid, signal.SIGKILL)
+                kills += 1
+                continue
             # It ended by itself: what is finished goes, and killing goes on.
             assert run.returncode == 0, run.stderr.read()
             assert results(output) == wanted
             shutil.rmtree(output)
-        except subprocess.TimeoutExpired:
-            os.killpg(run.pid, signal.SIGKILL)
-            run.wait(30)
-            kills += 1
     with small_run(output) as run:
         assert run.wait(600) == 0, run.stderr.read()
     assert results(output) == wanted
