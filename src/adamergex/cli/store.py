@@ -25,7 +25,7 @@ def store() -> None:
 @options.debug
 def listing(folder: Path) -> None:
     """List what is finished: kind, label, size, seconds that it took, folder."""
-    from adamergex.run.upkeep import finished, opened, unfinished
+    from adamergex.run.upkeep import finished, opened
 
     found = opened(folder)
     entries = finished(found)
@@ -34,7 +34,7 @@ def listing(folder: Path) -> None:
             f"{entry.kind:<12} {_size(entry.bytes)} {_seconds(entry.seconds)}  "
             f"{entry.label}  {entry.folder.name[: len(entry.kind) + 13]}"
         )
-    left = unfinished(found)
+    left = list(found.unfinished())
     click.echo(
         f"{len(entries)} steps, {_size(sum(entry.bytes for entry in entries)).strip()}; "
         f"{len(left)} unfinished"

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from adamergex.errors import InputError
 from adamergex.models.backbone import Backbone
-from adamergex.models.forward import has_prefix, last_hidden, packed, padded
 from adamergex.tasks import Example
 
 __all__ = ["answer_states", "prompt_ids"]
@@ -36,10 +35,6 @@ def answer_states(backbone: Backbone, model: Any, rows: list[list[int]]) -> Tens
         model: The base, or the base with an adapter on it.
         rows: Token ids of prompts.
     """
-    lengths = torch.tensor([len(row) for row in rows], device=backbone.model.device)
-    if has_prefix(model):
-        ids, mask = (x.to(backbone.model.device) for x in padded(rows))
-        hidden = last_hidden(model, ids, mask=mask)
-        return hidden[torch.arange(len(rows), device=ids.device), lengths - 1]
-    ids, positions = (x.to(backbone.model.device) for x in packed(rows))
-    return last_hidden(model, ids, positions=positions)[0, lengths.cumsum(0) - 1]
+    ends = torch.tensor([len(row) for row in rows]).cumsum(0) - 1
+    hidden = backbone.hidden(model, rows)
+    return hidden[ends.to(hidden.device)]

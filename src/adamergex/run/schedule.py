@@ -60,13 +60,13 @@ def outstanding(
     """Those of `wanted` that are to be done, in their order."""
     waiting: list[Step] = []
     for step in wanted:
-        damage = store.damage(step) if store.finished(step) else None
-        if damage is not None:
-            on_event(Event(step, "damaged", damage))
-            store.discard(step)
-        if store.finished(step):
+        if not store.finished(step):
+            waiting.append(step)
+        elif (damage := store.damage(step)) is None:
             on_event(Event(step, "reused"))
         else:
+            on_event(Event(step, "damaged", damage))
+            store.discard(step)
             waiting.append(step)
     return waiting
 

@@ -19,7 +19,7 @@ from typing import Any
 from adamergex.cache import cache_folder
 from adamergex.errors import AdamergexError, InputError
 from adamergex.run.local import performed
-from adamergex.run.store import RECORD_FILE, Store, read_record
+from adamergex.run.store import RECORD_FILE, Store, identity, read_record
 from adamergex.step import Step, counted, digest
 
 __all__ = ["SharedStore", "store_at"]
@@ -151,8 +151,7 @@ class SharedStore:
         return record
 
     def _put(self, step: Step, files: Mapping[str, Path]) -> None:
-        identity = {"kind": step.kind, "label": step.label, "fingerprint": step.fingerprint}
-        record = {**identity, "files": {name: digest(path) for name, path in files.items()}}
+        record = identity(step, files)
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / RECORD_FILE).write_text(json.dumps(record), encoding="utf-8")
             self._upload(step, files, Path(folder))

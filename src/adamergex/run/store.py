@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from adamergex.errors import AdamergexError, InputError
 from adamergex.step import Step, digest
 
-__all__ = ["CHECKPOINTS", "RECORD_FILE", "Store", "read_record"]
+__all__ = ["CHECKPOINTS", "RECORD_FILE", "Store", "identity", "read_record"]
 
 RECORD_FILE = "record.json"
 
@@ -30,6 +30,16 @@ _LITTLE = 2**16  # bytes: so few are free when a write has just failed for want 
 def read_record(folder: Path) -> dict[str, Any]:
     """The record in a finished step's folder."""
     return json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+
+
+def identity(step: Step, files: Mapping[str, Path]) -> dict[str, Any]:
+    """What every record says: which step it is of, and the SHA-256 of each of its files."""
+    return {
+        "kind": step.kind,
+        "label": step.label,
+        "fingerprint": step.fingerprint,
+        "files": {name: digest(path) for name, path in files.items()},
+    }
 
 
 class Store:
@@ -89,13 +99,8 @@ class Store:
         files = {path.relative_to(stage).as_posix(): path for path in _files(stage)}
         for path in files.values():
             _synced(path)
-        identity = {
-            "kind": step.kind,
-            "label": step.label,
-            "fingerprint": step.fingerprint,
-            "files": {name: digest(path) for name, path in files.items()},
-        }
-        text = json.dumps({**identity, **record, **identity}, indent=1, allow_nan=False)
+        known = identity(step, files)
+        text = json.dumps({**known, **record, **known}, indent=1, allow_nan=False)
         (stage / RECORD_FILE).write_text(text, encoding="utf-8")
         _synced(stage / RECORD_FILE)
         shutil.rmtree(self.path(step), ignore_errors=True)  # if there is one, it has no record

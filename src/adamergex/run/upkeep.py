@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adamergex.errors import InputError
-from adamergex.run.store import Store, damage, read_record
+from adamergex.run.store import RECORD_FILE, Store, damage, read_record
 
-__all__ = ["Entry", "damaged", "finished", "opened", "removed", "unfinished"]
+__all__ = ["Entry", "damaged", "finished", "opened", "removed"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def opened(folder: Path) -> Store:
     inner = folder / "steps"
     if inner.is_dir():
         return Store(inner)
-    if not any(folder.glob("*-*/record.json")):
+    if not any(folder.glob(f"*-*/{RECORD_FILE}")):
         raise InputError(folder, found="no finished steps", needed="the folder of a run")
     return Store(folder)
 
@@ -61,11 +61,6 @@ def damaged(store: Store) -> list[tuple[Path, str]]:
     """Each finished step that is not as it was written, and what is wrong."""
     found = ((folder, damage(folder)) for folder in store.entries())
     return [(folder, problem) for folder, problem in found if problem is not None]
-
-
-def unfinished(store: Store) -> list[Path]:
-    """What killed runs left."""
-    return list(store.unfinished())
 
 
 def removed(

@@ -14,7 +14,7 @@ from adamergex.errors import InputError
 from adamergex.models import Backbone, Tokens, continued, has_prefix, padded, prefilled
 from adamergex.tasks import Example, Item
 
-__all__ = ["Answer", "likelihoods", "token_likelihoods"]
+__all__ = ["Answer", "batches", "likelihoods", "token_likelihoods"]
 
 _BATCH_TOKENS = 1024
 
@@ -76,7 +76,7 @@ def token_likelihoods(
             i: each * (max(len(t.ids) for t in row) - shared[i] - 1) for i, row in group.items()
         }
         # Between a prefix and a short prompt there would be padding, which sliding windows count.
-        for batch in _batches(prompts, after, alike=has_prefix(model)):
+        for batch in batches(prompts, after, alike=has_prefix(model)):
             rows = [ids for _, ids in batch]
             tails = [[t.ids[shared[i] :] for t in group[i]] for i, _ in batch]
             longest = max(len(tail) for row in tails for tail in row) - 1
@@ -164,7 +164,7 @@ def _paired(backbone: Backbone, model: Any, tokens: list[list[Tokens]]) -> list[
     """An encoder-decoder's: the prompt goes into the encoder, the choice into the decoder."""
     found: list[list[Answer]] = [[] for _ in tokens]
     flat = [(i, t) for i, row in enumerate(tokens) for t in row]
-    for batch in _batches([(k, t.ids) for k, (_, t) in enumerate(flat)]):
+    for batch in batches([(k, t.ids) for k, (_, t) in enumerate(flat)]):
         chosen = [flat[k] for k, _ in batch]
         rows = [t for _, t in chosen]
         prompts, mask = _padded(backbone, [t.ids[: t.prompt_length] for t in rows])
@@ -183,7 +183,7 @@ def _classified(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[l
     for item in items:
         if len(item.choices) != classes:
             raise InputError("item", item.id, "choices", found=len(item.choices), needed=classes)
-    for batch in _batches(list(enumerate(rows))):
+    for batch in batches(list(enumerate(rows))):
         ids, mask = _padded(backbone, [row for _, row in batch])
         logs = model(input_ids=ids, attention_mask=mask).logits.float().log_softmax(-1)
         for row in logs:
@@ -197,7 +197,7 @@ def _padded(backbone: Backbone, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     return ids.to(backbone.model.device), mask.to(backbone.model.device)
 
 
-def _batches(
+def batches(
     rows: list[tuple[Any, list[int]]],
     more: Mapping[Any, int] = MappingProxyType({}),
     *,

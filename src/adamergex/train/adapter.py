@@ -10,12 +10,10 @@ from adamergex.errors import InputError
 from adamergex.models import Backbone, Tokens, has_prefix
 from adamergex.tasks import Example
 from adamergex.train.families import made_trainer
-from adamergex.train.fitting import fitted
+from adamergex.train.fitting import fitted, max_length
 from adamergex.train.structures import initialised, save
 
 __all__ = ["train_adapter", "trained", "vocabulary_of"]
-
-_MAX_LENGTH = 1024
 
 
 def vocabulary_of(backbone: Backbone, rows: Iterable[Example]) -> list[int]:
@@ -76,7 +74,7 @@ def tokenised(
     """The rows as tokens, checked: there are some, and the vocabulary has every label."""
     if not rows:
         raise InputError("training", "rows", found=0, needed="at least one")
-    most = training.get("max_length", _MAX_LENGTH)
+    most = max_length(training)
     tokens = [backbone.tokens(row, end=True, max_length=most) for row in rows]
     if vocabulary is not None:
         if backbone.family != "decoder":

@@ -17,16 +17,14 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from adamergex.errors import InputError
 from adamergex.models import Backbone, answer_states, prompt_ids
 from adamergex.train.families import on_one_device
-from adamergex.train.fitting import fitted
+from adamergex.train.fitting import fitted, max_length
 from adamergex.train.structures import save
-from adamergex.train.trainer import LossesKept
+from adamergex.train.trainer import BelowTheHead, LossesKept
 
 __all__ = ["distil"]
 
-_MAX_LENGTH = 1024
 
-
-class _DivergenceTrainer(Trainer):
+class _DivergenceTrainer(BelowTheHead, Trainer):
     def __init__(
         self,
         *args: Any,
@@ -43,22 +41,13 @@ class _DivergenceTrainer(Trainer):
             self._head = self._head[vocabulary]
         self._states = states.to(self._head)
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        assert not return_outputs  # which only an evaluation asks for
-        model = self.accelerator.unwrap_model(model)
-        # accelerate puts its autocast around the whole model's forward, which is not called here.
-        with self.accelerator.autocast():
-            states = answer_states(self._backbone, model, inputs["ids"])
+    def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, int]:
+        states = answer_states(self._backbone, model, inputs["ids"])
         taught = self._states[inputs["labels"][:, 1]]
-        found, wanted = ((x.float() @ self._head.T).log_softmax(-1) for x in (states, taught))
-        divergence = kl_div(found, wanted, log_target=True, reduction="sum")
-        return divergence / (len(taught) if num_items_in_batch is None else num_items_in_batch)
+        with torch.autocast(states.device.type, enabled=False):  # distributions are in float32
+            found, wanted = ((x.float() @ self._head.T).log_softmax(-1) for x in (states, taught))
+            divergence = kl_div(found, wanted, log_target=True, reduction="sum")
+        return divergence, len(taught)
 
 
 class _DistillationTrainer(LossesKept, _DivergenceTrainer):
@@ -104,8 +93,7 @@ def distil(
         raise InputError("training", "rows", found=0, needed="at least one")
     if len(states) != len(prompts):
         raise InputError("distillation", "states", found=len(states), needed=len(prompts))
-    most = training.get("max_length", _MAX_LENGTH)
-    rows = [prompt_ids(backbone, prompt, most) for prompt in prompts]
+    rows = [prompt_ids(backbone, prompt, max_length(training)) for prompt in prompts]
     model = _continued(backbone, start)
 
     def made(arguments: Mapping[str, Any]) -> Any:

@@ -15,7 +15,12 @@ from adamergex.errors import InputError
 from adamergex.models import bfloat16_products
 from adamergex.train.checkpoints import CheckpointWriter, last_checkpoint
 
-__all__ = ["fitted"]
+__all__ = ["fitted", "max_length"]
+
+
+def max_length(training: Mapping[str, Any]) -> int:
+    """The most tokens of a row."""
+    return training.get("max_length", 1024)
 
 
 def fitted(

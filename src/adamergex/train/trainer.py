@@ -11,7 +11,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from adamergex.models import last_hidden
 from adamergex.train.loss import summed_cross_entropy
 
-__all__ = ["AdapterTrainer", "LossesKept"]
+__all__ = ["AdapterTrainer", "BelowTheHead", "LossesKept"]
 
 
 class LossesKept:
@@ -32,7 +32,32 @@ class LossesKept:
         return loss
 
 
-class _CompletionTrainer(SFTTrainer):
+class BelowTheHead:
+    """A trainer whose loss is computed from hidden states, in `_summed`: a mixin for trainers."""
+
+    accelerator: Any
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """See transformers' Trainer."""
+        assert not return_outputs  # which only an evaluation asks for
+        model = self.accelerator.unwrap_model(model)
+        # accelerate puts its autocast around the whole model's forward, which is not called here.
+        with self.accelerator.autocast():
+            total, count = self._summed(model, inputs)
+        return total / (count if num_items_in_batch is None else num_items_in_batch)
+
+    def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | int]:
+        """The loss of a batch, summed over its labels, and how many there are."""
+        raise NotImplementedError
+
+
+class _CompletionTrainer(BelowTheHead, SFTTrainer):
     """See AdapterTrainer."""
 
     def __init__(self, *args: Any, vocabulary: list[int] | None = None, **kwargs: Any) -> None:
@@ -42,22 +67,7 @@ class _CompletionTrainer(SFTTrainer):
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None for a checkpoint: nobody reads it."""
 
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        assert not return_outputs  # which only an evaluation asks for
-        model = self.accelerator.unwrap_model(model)
-        # accelerate puts its autocast around the whole model's forward, which is not called here.
-        with self.accelerator.autocast():
-            total, count = self._summed(model, inputs)
-        return total / (count if num_items_in_batch is None else num_items_in_batch)
-
     def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, summed over its labels, and how many there are."""
         hidden = last_hidden(
             model,
             inputs["input_ids"],
