@@ -164,6 +164,10 @@ def leaves(section=Recipe, path=()):
 ELSEWHERE = {
     "folder": "where relative paths start, and no key of the file",
     **{
+        f"parallel.{key}": "test_how_many_processes_train_changes_nothing"
+        for key in ("processes", "sharded")
+    },
+    **{
         f"data_files.{key}": "test_where_files_lie_changes_nothing_and_what_is_in_them_does"
         for key in ("train", "dev", "test", "columns")
     },
@@ -178,6 +182,13 @@ def test_every_field_is_here():
 def plan(sections):
     changes = [f"{key}={json.dumps(value)}" for key, value in sections.items()]
     return in_order([planned(demo_recipe(changes))])
+
+
+def test_how_many_processes_train_changes_nothing():
+    alone, shared = plan(BASE), plan({**BASE, "parallel": {"processes": 4, "sharded": True}})
+    assert alone == shared
+    assert {step.kind for step in shared if step.processes == 4 and step.sharded} == {"train"}
+    assert {step.processes for step in alone} == {1}
 
 
 TASK = {

@@ -228,11 +228,11 @@ def test_a_step_refuses_an_input_that_changed_in_mid_run(store):
 ORPHANS = """
 import multiprocessing, os, time
 from concurrent.futures import ProcessPoolExecutor
-from adamergex.run.local import _start_worker
+from adamergex.run.local import start_worker
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, _start_worker, (1,)) as pool:
+    with ProcessPoolExecutor(1, context, start_worker, (1,)) as pool:
         worker = pool.submit(os.getpid).result()
         pool.submit(time.sleep, 60)
         print(worker, flush=True)

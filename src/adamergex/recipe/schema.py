@@ -12,18 +12,19 @@ from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
-    NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     StringConstraints,
     model_validator,
 )
 
+from adamergex.recipe.training import Parallel, Section, Trainer, Training
+
 __all__ = [
     "Adapter",
     "DataFiles",
     "Merge",
+    "Parallel",
     "Recipe",
     "Reference",
     "Samples",
@@ -45,10 +46,6 @@ _Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Adapter(BaseModel):
@@ -73,73 +70,7 @@ class Adapter(BaseModel):
         return {**defaults, **given}
 
 
-class _Trainer(_Section):
-    """Names of transformers' TrainingArguments and TRL's SFTConfig; None leaves their default."""
-
-    learning_rate: PositiveFloat | None = None
-    num_train_epochs: PositiveFloat | None = None
-    max_steps: PositiveInt | None = None
-    per_device_train_batch_size: PositiveInt | None = None
-    gradient_accumulation_steps: PositiveInt | None = None
-    max_length: PositiveInt | None = None
-    lr_scheduler_type: str | None = None
-    warmup_steps: NonNegativeFloat | None = None
-    weight_decay: NonNegativeFloat | None = None
-    max_grad_norm: NonNegativeFloat | None = None
-    optim: str | None = None
-    adam_beta1: NonNegativeFloat | None = None
-    adam_beta2: NonNegativeFloat | None = None
-    adam_epsilon: PositiveFloat | None = None
-    bf16: bool | None = None
-
-    def given(self) -> dict[str, Any]:
-        """What is set, under the trainer's names."""
-        return {
-            key: value
-            for key, value in self.model_dump(include=set(_Trainer.model_fields)).items()
-            if value is not None
-        }
-
-
-class _SparseTrainer(_Trainer):
-    """Also `density`: the share of the model's weights that LT-SFT changes."""
-
-    density: Annotated[float, Field(gt=0, le=1)] = 0.05
-
-
-class StepTraining(_Section):
-    """What is different for one kind of adapter."""
-
-    task: _Trainer = _Trainer()
-    projection: _Trainer = _Trainer()
-    madx: _Trainer = _Trainer()
-    lt_sft: _SparseTrainer = Field(default=_SparseTrainer(), alias="lt-sft")
-
-
-class Training(_Trainer):
-    """How every adapter is trained, and what is different for some of them.
-
-    Attributes:
-        vocabulary: `full`, or `in-use`: the softmax over only those tokens that an adapter's own
-            completions use, of a task those of all choices: faster, and another loss (see
-            docs/footguns.md).
-        per_step: Differences for the adapters of `task`, `projection`, `madx` and `lt-sft`; those
-            of a reference stand under `reference.training`.
-    """
-
-    learning_rate: PositiveFloat | None = 2e-4
-    num_train_epochs: PositiveFloat | None = 3
-    per_device_train_batch_size: PositiveInt | None = 16
-    lr_scheduler_type: str | None = "cosine"
-    warmup_steps: NonNegativeFloat | None = 0.05
-    max_grad_norm: NonNegativeFloat | None = 1.0
-    weight_decay: NonNegativeFloat | None = 0.0
-    max_length: PositiveInt | None = 1024
-    vocabulary: Literal["full", "in-use"] = "full"
-    per_step: StepTraining = StepTraining()
-
-
-class Reference(_Section):
+class Reference(Section):
     """A reference task: what Rt and Rs learn.
 
     Attributes:
@@ -165,7 +96,7 @@ class Reference(_Section):
     paraphrases: _Name | None = None
     field: _Name = "text"
     name: _Code | None = None
-    training: _Trainer = _Trainer()
+    training: Trainer = Trainer()
 
     @property
     def title(self) -> str:
@@ -173,7 +104,7 @@ class Reference(_Section):
         return self.name or Path(self.task).stem
 
 
-class Merge(_Section):
+class Merge(Section):
     """How adapters are merged.
 
     Attributes:
@@ -189,7 +120,7 @@ class Merge(_Section):
     rank: PositiveInt | Literal["exact"] = "exact"
 
 
-class Scale(_Section):
+class Scale(Section):
     """How t is chosen.
 
     Attributes:
@@ -215,7 +146,7 @@ class Scale(_Section):
         return tuple(dict.fromkeys(t for t in self.grid if t != 0))
 
 
-class Samples(_Section):
+class Samples(Section):
     """The most rows of each split."""
 
     train: PositiveInt | None = None
@@ -223,7 +154,7 @@ class Samples(_Section):
     test: PositiveInt | None = None
 
 
-class DataFiles(_Section):
+class DataFiles(Section):
     """Local files in place of a task's Hub data set.
 
     Attributes:
@@ -239,7 +170,7 @@ class DataFiles(_Section):
     columns: tuple[str, ...] | None = None
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """An experiment, or a production run.
 
     Attributes:
@@ -253,6 +184,8 @@ class Recipe(_Section):
         merge: Space and rank.
         scale: How t is chosen.
         training: How adapters are trained.
+        parallel: How many processes share a training. It changes no result but by rounding, and
+            does nothing again that is done.
         max_samples: The most rows of the tasks' splits.
         data_files: Task -> local files.
         seed: One, or a list: everything is done once for each.
@@ -271,6 +204,7 @@ class Recipe(_Section):
     merge: Merge = Merge()
     scale: Scale = Scale()
     training: Training = Training()
+    parallel: Parallel = Parallel()
     max_samples: Samples = Samples()
     data_files: dict[str, DataFiles] = Field(default_factory=dict)
     seed: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_listed), Field(min_length=1)] = (

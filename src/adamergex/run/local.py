@@ -22,7 +22,7 @@ from adamergex.run.schedule import Event, carried_out, outstanding
 from adamergex.run.store import Store
 from adamergex.step import Step, in_order
 
-__all__ = ["execute", "performed", "set_up"]
+__all__ = ["execute", "performed", "set_up", "start_worker"]
 
 
 def execute(
@@ -40,7 +40,8 @@ def execute(
     Args:
         last: The step that is wanted.
         store: Where finished steps are and go.
-        workers: How many processes. By default one for each core, at most 4, and one with a GPU.
+        workers: How many steps at once. By default one for each core, at most 4, and one with a
+            GPU; where several processes share a training, as many as there are cores for.
         on_event: Called in this process, in order.
 
     Raises:
@@ -48,7 +49,8 @@ def execute(
     """
     waiting = outstanding(in_order([last]), store, on_event)
     if waiting:
-        _run(waiting, store, workers or _default_workers(), on_event)
+        most = max(step.processes for step in waiting)
+        _run(waiting, store, workers or _default_workers(most), on_event)
     return store.path(last)
 
 
@@ -58,7 +60,7 @@ def _run(
     threads = max(1, _cores() // workers)
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (threads,))
+    pool = ProcessPoolExecutor(workers, context, start_worker, (threads,))
     try:
         carried_out(
             waiting,
@@ -77,10 +79,10 @@ def _run(
         pool.shutdown(cancel_futures=True)
 
 
-def _default_workers() -> int:
+def _default_workers(processes: int) -> int:
     if Path("/dev/nvidia0").exists():
         return 1
-    return min(4, _cores())
+    return max(1, min(4, _cores() // processes))
 
 
 def _cores() -> int:
@@ -90,7 +92,7 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _start_worker(threads: int) -> None:
+def start_worker(threads: int) -> None:
     """Sets a new process up, and its end."""
     set_up(threads)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -126,7 +128,7 @@ def performed(step: Step, folder: Path, revised: Callable[[Path], None] = lambda
     Raises:
         AdamergexError: An input that is not as it was written.
     """
-    from adamergex.run.functions import FUNCTIONS
+    from adamergex.run.parallel import record_of
 
     store = Store(folder)
     for needed in step.inputs.values():
@@ -140,7 +142,7 @@ def performed(step: Step, folder: Path, revised: Callable[[Path], None] = lambda
     def measured(out: Path) -> dict[str, Any]:
         start = time.perf_counter()
         _forget_peak()
-        record = FUNCTIONS[step.kind](step.config, inputs, out)
+        record = record_of(step, inputs, out)
         revised(out)
         return {**record, "seconds": time.perf_counter() - start, "peak_memory": _peak_memory()}
 

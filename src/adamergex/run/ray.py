@@ -18,6 +18,7 @@ from typing import Any
 from adamergex import __version__
 from adamergex.errors import AdamergexError, InputError
 from adamergex.run.local import performed, set_up
+from adamergex.run.parallel import PARALLEL
 from adamergex.run.schedule import Event, carried_out, outstanding
 from adamergex.run.shared import SharedStore, store_at
 from adamergex.run.store import Store
@@ -60,7 +61,8 @@ def execute_on_ray(
     waiting = outstanding(in_order([last]), store, on_event)
     if waiting:
         with _cluster(address) as ray:
-            _run(ray, waiting, store, cpus, _gpus(ray, cpus, gpus), on_event)
+            most = max(_processes(step) for step in waiting)
+            _run(ray, waiting, store, cpus, _gpus(ray, cpus, gpus, most), on_event)
     return store.path(last)
 
 
@@ -79,9 +81,11 @@ def _run(
     def submit(step: Step) -> Future[None]:
         if isinstance(store, SharedStore):
             store.give(step)
-        needed = {"num_cpus": cpus, "num_gpus": gpus if step.kind in _WITH_MODEL else 0}
+        several = _processes(step)
+        own = gpus if several == 1 or gpus == 0 else max(1, gpus) * several
+        needed = {"num_cpus": cpus * several, "num_gpus": own if step.kind in _WITH_MODEL else 0}
         made = task.options(name=step.label or step.kind, max_retries=RETRIES, **needed)
-        tasks.append(made.remote(step, place, cpus, __version__))
+        tasks.append(made.remote(step, place, cpus * several, __version__))
         return _handed_on(tasks[-1], step)
 
     try:
@@ -93,6 +97,11 @@ def _run(
             ray.cancel(queued)
         ray.wait(tasks, num_returns=len(tasks))
         raise
+
+
+def _processes(step: Step) -> int:
+    """How many processes a step has."""
+    return step.processes if step.kind in PARALLEL else 1
 
 
 def performed_there(step: Step, place: str, threads: int, version: str) -> None:
@@ -161,13 +170,21 @@ def _cluster(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _gpus(ray: Any, cpus: int, gpus: float | None) -> float:
-    """How many GPUs a step has. Raises InputError for what no node has: it would wait for ever."""
+def _gpus(ray: Any, cpus: int, gpus: float | None, processes: int) -> float:
+    """How many GPUs a process has. Raises InputError for what no node has: it would wait for ever.
+
+    Args:
+        ray: Connected to the cluster.
+        cpus: Of a process.
+        gpus: Of a process that runs the model, if it is known.
+        processes: The most that a step has.
+    """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     most = {name: max(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
     gpus = min(1, most["GPU"]) if gpus is None else gpus
     for wanted, name in ((cpus, "CPU"), (gpus, "GPU")):
-        if wanted > most[name]:
+        if wanted * processes > most[name]:
             option = f"--{name.lower()}s-per-step"
-            raise InputError(option, found=wanted, needed=f"at most {most[name]:g}, of one node")
+            found = f"{wanted} x {processes} processes" if processes > 1 else wanted
+            raise InputError(option, found=found, needed=f"at most {most[name]:g}, of one node")
     return gpus

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 __all__ = ["EVERY", "CheckpointWriter", "last_checkpoint"]
@@ -31,17 +32,25 @@ class CheckpointWriter(TrainerCallback):
 
     def __init__(self, trainer: Any) -> None:
         self._trainer = trainer
+        self._accelerator = trainer.accelerator
         self._every = float(os.environ.get(EVERY, _DEFAULT_SECONDS))
         self._last = time.monotonic()
 
     def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
         """See transformers' TrainerCallback."""
         due = time.monotonic() - self._last >= self._every
+        if self._accelerator.num_processes > 1:  # all save, or none: they wait for each other
+            found = torch.tensor(float(due), device=self._accelerator.device)
+            due = bool(self._accelerator.reduce(found, "max"))
         if due and state.global_step < state.max_steps:
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, _control: Any, **_: Any) -> None:
         """Marks the checkpoint that was just written as whole; then older ones can go."""
+        self._last = time.monotonic()
+        self._accelerator.wait_for_everyone()  # each writes a part of it
+        if not self._accelerator.is_main_process:
+            return
         folder = Path(args.output_dir)
         written = folder / f"checkpoint-{state.global_step}"
         draft = written / f".{_COMPLETE}"
@@ -50,7 +59,6 @@ class CheckpointWriter(TrainerCallback):
         for other in folder.glob("checkpoint-*"):
             if other != written:
                 shutil.rmtree(other)
-        self._last = time.monotonic()
 
 
 def last_checkpoint(folder: Path) -> tuple[Path, list[float]] | None:

@@ -42,12 +42,14 @@ class _DivergenceTrainer(BelowTheHead, Trainer):
         self._states = states.to(self._head)
 
     def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, int]:
-        states = answer_states(self._backbone, model, inputs["ids"])
-        taught = self._states[inputs["labels"][:, 1]]
+        rows = inputs["labels"][:, 1]
+        given = rows != -100  # no row is left for some processes where the last batch is small
+        states = answer_states(self._backbone, model, inputs["ids"])[given]
+        taught = self._states[rows[given]]
         with torch.autocast(states.device.type, enabled=False):  # distributions are in float32
             found, wanted = ((x.float() @ self._head.T).log_softmax(-1) for x in (states, taught))
             divergence = kl_div(found, wanted, log_target=True, reduction="sum")
-        return divergence, len(taught)
+        return divergence, given.sum()
 
 
 class _DistillationTrainer(LossesKept, _DivergenceTrainer):

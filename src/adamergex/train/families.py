@@ -16,6 +16,7 @@ from transformers import (
 )
 from trl.trainer.sft_config import SFTConfig
 
+from adamergex.errors import InputError
 from adamergex.models import Backbone, Tokens
 from adamergex.tasks import Example
 from adamergex.train.trainer import AdapterTrainer, LossesKept
@@ -59,9 +60,13 @@ def made_trainer(
         )
     else:
         data, collator = _other(backbone, rows, tokens)
+        options = on_one_device(TrainingArguments(**arguments))
+        if options.world_size > 1:  # its loss is a mean, and that of shares of a batch another one
+            needed = f"1, for an {backbone.family}"
+            raise InputError("parallel", "processes", found=options.world_size, needed=needed)
         trainer = _PlainTrainer(
             model=model,
-            args=on_one_device(TrainingArguments(**arguments)),
+            args=options,
             train_dataset=data,
             data_collator=collator,
             processing_class=backbone.tokenizer,

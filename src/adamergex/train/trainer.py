@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,17 +27,38 @@ class LossesKept:
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """See transformers' Trainer."""
         loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
-        self._part_of_step += float((loss[0] if isinstance(loss, tuple) else loss).detach())
-        if self.accelerator.sync_gradients:  # type: ignore[attr-defined] - else more are to come
+        own = (loss[0] if isinstance(loss, tuple) else loss).detach()
+        accelerator: Any = self.accelerator  # type: ignore[attr-defined]
+        self._part_of_step += float(accelerator.reduce(own, "mean"))
+        if accelerator.sync_gradients:  # else more are to come
             self.losses.append(self._part_of_step)
             self._part_of_step = 0.0
         return loss
 
 
 class BelowTheHead:
-    """A trainer whose loss is computed from hidden states, in `_summed`: a mixin for trainers."""
+    """A trainer whose loss is computed from hidden states, in `_summed`: a mixin for trainers.
+
+    Several processes share each batch, row by row: what an update is made from does not depend on
+    how many they are.
+    """
 
     accelerator: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        count, index = self.accelerator.num_processes, self.accelerator.process_index
+        if count > 1:
+            self.data_collator = _share(self.data_collator, index, count)
+
+    def get_train_dataloader(self) -> Any:
+        """See transformers' Trainer."""
+        loader = super().get_train_dataloader()  # type: ignore[misc]
+        if self.accelerator.num_processes > 1:
+            # accelerate would deal whole batches out, and fill the last up with rows seen before.
+            sampler = loader.batch_sampler
+            sampler.num_processes, sampler.process_index, sampler.even_batches = 1, 0, False
+        return loader
 
     def compute_loss(
         self,
@@ -46,15 +69,45 @@ class BelowTheHead:
     ) -> Any:
         """See transformers' Trainer."""
         assert not return_outputs  # which only an evaluation asks for
-        model = self.accelerator.unwrap_model(model)
+        inner = self.accelerator.unwrap_model(model)
         # accelerate puts its autocast around the whole model's forward, which is not called here.
         with self.accelerator.autocast():
-            total, count = self._summed(model, inputs)
+            if self.accelerator.num_processes == 1:
+                total, count = self._summed(inner, inputs)
+            else:
+                # What wraps the model sees to gradients and weights around its forward alone.
+                with _forward(inner, lambda inputs: self._summed(inner, inputs)):
+                    total, count = model(inputs=inputs)
+        total = total * self.accelerator.num_processes  # over which gradients are averaged
         return total / (count if num_items_in_batch is None else num_items_in_batch)
 
     def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | int]:
         """The loss of a batch, summed over its labels, and how many there are."""
         raise NotImplementedError
+
+
+def _share(collate: Callable[[Any], Any], index: int, count: int) -> Callable[[Any], Any]:
+    """A collator of every `count`-th row; where there is none, of one without labels."""
+
+    def collated(rows: Sequence[Any]) -> dict[str, Any]:
+        own = rows[index::count]
+        batch = collate(own or rows[:1])
+        return batch if own else {**batch, "labels": torch.full_like(batch["labels"], -100)}
+
+    return collated
+
+
+@contextmanager
+def _forward(model: Any, forward: Callable[..., Any]) -> Generator[None]:
+    """Another forward pass for a model, for the length of the block."""
+    before = vars(model).get("forward")
+    model.forward = forward
+    try:
+        yield
+    finally:
+        del model.forward
+        if before is not None:
+            model.forward = before
 
 
 class _CompletionTrainer(BelowTheHead, SFTTrainer):

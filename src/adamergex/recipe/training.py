@@ -1,0 +1,100 @@
+"""What a recipe says of training: how adapters are trained, and by how many processes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+)
+
+__all__ = ["Parallel", "Section", "Trainer", "Training"]
+
+
+class Section(BaseModel):
+    """A part of a recipe: no key but those that it has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Trainer(Section):
+    """Names of transformers' TrainingArguments and TRL's SFTConfig; None leaves their default."""
+
+    learning_rate: PositiveFloat | None = None
+    num_train_epochs: PositiveFloat | None = None
+    max_steps: PositiveInt | None = None
+    per_device_train_batch_size: PositiveInt | None = None
+    gradient_accumulation_steps: PositiveInt | None = None
+    max_length: PositiveInt | None = None
+    lr_scheduler_type: str | None = None
+    warmup_steps: NonNegativeFloat | None = None
+    weight_decay: NonNegativeFloat | None = None
+    max_grad_norm: NonNegativeFloat | None = None
+    optim: str | None = None
+    adam_beta1: NonNegativeFloat | None = None
+    adam_beta2: NonNegativeFloat | None = None
+    adam_epsilon: PositiveFloat | None = None
+    bf16: bool | None = None
+
+    def given(self) -> dict[str, Any]:
+        """What is set, under the trainer's names."""
+        return {
+            key: value
+            for key, value in self.model_dump(include=set(Trainer.model_fields)).items()
+            if value is not None
+        }
+
+
+class SparseTrainer(Trainer):
+    """Also `density`: the share of the model's weights that LT-SFT changes."""
+
+    density: Annotated[float, Field(gt=0, le=1)] = 0.05
+
+
+class StepTraining(Section):
+    """What is different for one kind of adapter."""
+
+    task: Trainer = Trainer()
+    projection: Trainer = Trainer()
+    madx: Trainer = Trainer()
+    lt_sft: SparseTrainer = Field(default=SparseTrainer(), alias="lt-sft")
+
+
+class Training(Trainer):
+    """How every adapter is trained, and what is different for some of them.
+
+    Attributes:
+        vocabulary: `full`, or `in-use`: the softmax over only those tokens that an adapter's own
+            completions use, of a task those of all choices: faster, and another loss (see
+            docs/footguns.md).
+        per_step: Differences for the adapters of `task`, `projection`, `madx` and `lt-sft`; those
+            of a reference stand under `reference.training`.
+    """
+
+    learning_rate: PositiveFloat | None = 2e-4
+    num_train_epochs: PositiveFloat | None = 3
+    per_device_train_batch_size: PositiveInt | None = 16
+    lr_scheduler_type: str | None = "cosine"
+    warmup_steps: NonNegativeFloat | None = 0.05
+    max_grad_norm: NonNegativeFloat | None = 1.0
+    weight_decay: NonNegativeFloat | None = 0.0
+    max_length: PositiveInt | None = 1024
+    vocabulary: Literal["full", "in-use"] = "full"
+    per_step: StepTraining = StepTraining()
+
+
+class Parallel(Section):
+    """How many processes of a machine share one training: what is learnt is the same.
+
+    Attributes:
+        processes: How many, on a GPU each if there are any.
+        sharded: Whether the model is spread over them (FSDP); else each has all of it (DDP).
+    """
+
+    processes: PositiveInt = 1
+    sharded: bool = False

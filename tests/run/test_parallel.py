@@ -1,0 +1,106 @@
+"""One training by several processes: what it learns is what one process learns."""
+
+import multiprocessing
+import threading
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from adamergex.errors import AdamergexError, InputError
+from adamergex.plan import planned
+from adamergex.recipe import demo_recipe
+from adamergex.run import Store
+from adamergex.run.local import performed
+from adamergex.step import in_order
+from adamergex.train.checkpoints import EVERY
+from tests.support.backbones import QUIET_TRAINING, STRUCTURES
+
+pytestmark = QUIET_TRAINING
+
+ROWS, BATCH = 11, 4
+"""Batches of 4, 4 and 3 rows: three processes have no equal shares, two no equal last ones."""
+
+
+def trainings(tiny_folder, *changes):
+    """T, and the reference that goes on from it."""
+    recipe = demo_recipe(
+        [
+            f"model={tiny_folder}",
+            f"adapter={STRUCTURES['lora']}",
+            "targets=tr",
+            "methods=[adamergex]",
+            f"max_samples={{train: {ROWS}, dev: 4, test: 4}}",
+            "reference={task: distillation, text: emoji, max_samples: 9}",
+            "training={learning_rate: 1.0e-2, num_train_epochs: 2, vocabulary: in-use}",
+            f"training.per_device_train_batch_size={BATCH}",
+            *changes,
+        ]
+    )
+    return [step for step in in_order([planned(recipe)]) if step.kind in ("train", "distil")]
+
+
+def learnt(steps, folder):
+    """Each step's losses and adapter, trained in a store of its own."""
+    store = Store(folder)
+    for step in in_order(steps):
+        performed(step, store.folder)
+    return [
+        (store.record(s)["losses"], load_file(store.path(s) / "adapter/adapter_model.safetensors"))
+        for s in steps
+    ]
+
+
+def assert_same(found, wanted):
+    for (losses, tensors), (own_losses, own_tensors) in zip(found, wanted, strict=True):
+        assert losses == pytest.approx(own_losses, rel=1e-4)
+        assert tensors.keys() == own_tensors.keys()
+        for name, value in tensors.items():
+            np.testing.assert_allclose(value, own_tensors[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("parallel", "changes"),
+    [
+        ({"processes": 3}, ["training.gradient_accumulation_steps=2"]),
+        pytest.param({"processes": 2, "sharded": True}, [], marks=pytest.mark.slow),
+        pytest.param({"processes": 2}, [f"adapter={STRUCTURES['prefix']}"], marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_what_is_learnt_is_the_same(tiny_folder, tmp_path, parallel, changes):
+    shared = trainings(tiny_folder, *changes, f"parallel={parallel}")
+    alone = trainings(tiny_folder, *changes)
+    assert len(shared) == 2
+    assert {step.processes for step in shared} == {parallel["processes"]}
+    found, wanted = learnt(shared, tmp_path / "shared"), learnt(alone, tmp_path / "alone")
+    assert_same(found, wanted)
+
+
+def test_an_error_of_all_is_raised_as_it_is(tiny_folder, tmp_path):
+    wrong = "adapter={type: lora, target_modules: [lm_head]}"
+    with pytest.raises(InputError, match="the output layer"):
+        learnt(trainings(tiny_folder, wrong, "parallel.processes=2"), tmp_path)
+
+
+def test_a_process_that_dies_ends_the_training_which_then_goes_on(
+    tiny_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(EVERY, "0")
+    long = "training.num_train_epochs=20"
+    first, _ = trainings(tiny_folder, long, "parallel.processes=2")
+
+    def killing():
+        while not list(tmp_path.glob("shared/.*/**/complete.json")):
+            time.sleep(0.01)
+        multiprocessing.active_children()[0].kill()
+
+    killer = threading.Thread(target=killing, daemon=True)
+    killer.start()
+    with pytest.raises(AdamergexError, match="SIGKILL"):
+        learnt([first], tmp_path / "shared")
+    killer.join()
+    assert list(tmp_path.glob("shared/.*/**/complete.json"))
+    found = learnt([first], tmp_path / "shared")
+    assert_same(found, learnt(trainings(tiny_folder, long)[:1], tmp_path / "alone"))
