@@ -13,6 +13,7 @@ from adamergex.plan import planned
 from adamergex.recipe import demo_recipe
 from adamergex.run import Store
 from adamergex.run.local import performed
+from adamergex.run.parallel import record_of
 from adamergex.step import in_order
 from adamergex.train.checkpoints import EVERY
 from tests.support.backbones import QUIET_TRAINING, STRUCTURES
@@ -104,3 +105,10 @@ def test_a_process_that_dies_ends_the_training_which_then_goes_on(
     assert list(tmp_path.glob("shared/.*/**/complete.json"))
     found = learnt([first], tmp_path / "shared")
     assert_same(found, learnt(trainings(tiny_folder, long)[:1], tmp_path / "alone"))
+
+
+def test_more_processes_than_gpus(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    wanted = "parallel: processes: found 3; needed at most 2, the GPUs that are here"
+    with pytest.raises(InputError, match=wanted):
+        record_of(trainings(tiny_folder, "parallel.processes=3")[0], {}, tmp_path)

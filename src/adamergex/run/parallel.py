@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adamergex.errors import AdamergexError
+from adamergex.errors import AdamergexError, InputError
 from adamergex.run.functions import FUNCTIONS
 from adamergex.step import Step
 
@@ -35,13 +35,19 @@ def record_of(step: Step, inputs: Mapping[str, Path], out: Path) -> dict[str, An
     """Does what a step says, by as many processes as it is to have; returns its record.
 
     Raises:
+        InputError: More processes than GPUs, where there are any.
         AdamergexError: What the step raised, or that a process ended before its time.
     """
     if step.processes == 1 or step.kind not in PARALLEL:
         return FUNCTIONS[step.kind](step.config, inputs, out)
+    import torch
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < step.processes:
+        needed = f"at most {gpus}, the GPUs that are here"
+        raise InputError("parallel", "processes", found=step.processes, needed=needed)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
