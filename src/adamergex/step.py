@@ -32,8 +32,7 @@ class Step:
         version: Of the function; raised when the same config would give another result.
         files: SHA-256 -> where a file with that content lies. `config` names it by the SHA-256;
             the place is not part of the identity.
-        processes: How many share the work, where it is training; not part of the identity.
-        sharded: Whether the model is spread over them; not part of the identity.
+        processes: How many share the work, where it is a training; not part of the identity.
     """
 
     kind: str
@@ -43,7 +42,6 @@ class Step:
     version: int = 1
     files: Mapping[str, Path] = field(default_factory=dict)
     processes: int = 1
-    sharded: bool = False
 
     @cached_property
     def fingerprint(self) -> str:

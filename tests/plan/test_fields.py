@@ -163,10 +163,7 @@ def leaves(section=Recipe, path=()):
 
 ELSEWHERE = {
     "folder": "where relative paths start, and no key of the file",
-    **{
-        f"parallel.{key}": "test_how_many_processes_train_changes_nothing"
-        for key in ("processes", "sharded")
-    },
+    "parallel.processes": "test_how_many_processes_train_changes_nothing",
     **{
         f"data_files.{key}": "test_where_files_lie_changes_nothing_and_what_is_in_them_does"
         for key in ("train", "dev", "test", "columns")
@@ -185,9 +182,9 @@ def plan(sections):
 
 
 def test_how_many_processes_train_changes_nothing():
-    alone, shared = plan(BASE), plan({**BASE, "parallel": {"processes": 4, "sharded": True}})
+    alone, shared = plan(BASE), plan({**BASE, "parallel": {"processes": 4}})
     assert alone == shared
-    assert {step.kind for step in shared if step.processes == 4 and step.sharded} == {"train"}
+    assert {step.kind for step in shared if step.processes == 4} == {"train"}
     assert {step.processes for step in alone} == {1}
 
 

@@ -62,19 +62,18 @@ def assert_same(found, wanted):
 
 
 @pytest.mark.parametrize(
-    ("parallel", "changes"),
+    ("processes", "changes"),
     [
-        ({"processes": 3}, ["training.gradient_accumulation_steps=2"]),
-        pytest.param({"processes": 2, "sharded": True}, [], marks=pytest.mark.slow),
-        pytest.param({"processes": 2}, [f"adapter={STRUCTURES['prefix']}"], marks=pytest.mark.slow),
+        (3, ["training.gradient_accumulation_steps=2"]),
+        (2, [f"adapter={STRUCTURES['prefix']}"]),
     ],
     ids=str,
 )
-def test_what_is_learnt_is_the_same(tiny_folder, tmp_path, parallel, changes):
-    shared = trainings(tiny_folder, *changes, f"parallel={parallel}")
+def test_what_is_learnt_is_the_same(tiny_folder, tmp_path, processes, changes):
+    shared = trainings(tiny_folder, *changes, f"parallel.processes={processes}")
     alone = trainings(tiny_folder, *changes)
     assert len(shared) == 2
-    assert {step.processes for step in shared} == {parallel["processes"]}
+    assert {step.processes for step in shared} == {processes}
     found, wanted = learnt(shared, tmp_path / "shared"), learnt(alone, tmp_path / "alone")
     assert_same(found, wanted)
 

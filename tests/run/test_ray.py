@@ -142,7 +142,9 @@ def test_errors_that_nobody_foresaw_and_what_no_node_has(cluster, store):  # noq
     with pytest.raises(InputError, match="--cpus-per-step: found 64; needed at most 1, of one"):
         execute_on_ray(MERGED, store, address=cluster.address, cpus=64)
     shared = Step("train", {}, MERGED.inputs, processes=2)
-    with pytest.raises(InputError, match="found 1 x 2 processes; needed at most 1, of one node"):
+    with pytest.raises(
+        InputError, match="--cpus-per-step: found 2, for 2 processes; needed at most 1,"
+    ):
         execute_on_ray(shared, store, address=cluster.address)
     with pytest.raises(InputError, match="--gpus-per-step: found 1; needed at most 0, of one"):
         execute_on_ray(MERGED, store, address=cluster.address, gpus=1)

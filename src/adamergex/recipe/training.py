@@ -93,8 +93,6 @@ class Parallel(Section):
 
     Attributes:
         processes: How many, on a GPU each if there are any.
-        sharded: Whether the model is spread over them (FSDP); else each has all of it (DDP).
     """
 
     processes: PositiveInt = 1
-    sharded: bool = False

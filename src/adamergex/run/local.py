@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from adamergex.errors import AdamergexError
+from adamergex.run.parallel import processes_of, record_of
 from adamergex.run.schedule import Event, carried_out, outstanding
 from adamergex.run.store import Store
 from adamergex.step import Step, in_order
@@ -49,7 +50,7 @@ def execute(
     """
     waiting = outstanding(in_order([last]), store, on_event)
     if waiting:
-        most = max(step.processes for step in waiting)
+        most = max(map(processes_of, waiting))
         _run(waiting, store, workers or _default_workers(most), on_event)
     return store.path(last)
 
@@ -128,8 +129,6 @@ def performed(step: Step, folder: Path, revised: Callable[[Path], None] = lambda
     Raises:
         AdamergexError: An input that is not as it was written.
     """
-    from adamergex.run.parallel import record_of
-
     store = Store(folder)
     for needed in step.inputs.values():
         damage = store.damage(needed)

@@ -1,34 +1,34 @@
 """One training shared by several processes of a machine, each on a GPU of its own if there are any.
 
 torch starts the processes as torchrun would; what accelerate finds in their environment makes the
-trainer wrap the model, by DistributedDataParallel or, sharded, by FSDP.
+trainer wrap the model in DistributedDataParallel.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import pickle
+import signal
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from adamergex.errors import AdamergexError, InputError
 from adamergex.run.functions import FUNCTIONS
 from adamergex.step import Step
 
-__all__ = ["PARALLEL", "record_of"]
+__all__ = ["processes_of", "record_of"]
 
-PARALLEL = frozenset({"train", "distil"})
-"""The kinds of steps that several processes can share."""
+_SHARED = frozenset({"train", "distil"})
+_ERROR = "error.pickle"
 
-_SHARDED = {
-    "ACCELERATE_USE_FSDP": "true",
-    "FSDP_VERSION": "2",
-    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-    "FSDP_RESHARD_AFTER_FORWARD": "true",
-    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
-}
-"""What `accelerate launch` would set for a model that is spread over the processes."""
+
+def processes_of(step: Step) -> int:
+    """How many processes do a step: several share a training only."""
+    return step.processes if step.kind in _SHARED else 1
 
 
 def record_of(step: Step, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
@@ -36,18 +36,37 @@ def record_of(step: Step, inputs: Mapping[str, Path], out: Path) -> dict[str, An
 
     Raises:
         InputError: More processes than GPUs, where there are any.
-        AdamergexError: What the step raised, or that a process ended before its time.
+        AdamergexError: That a process ended before its time.
+        Exception: What the step raised; what is not an AdamergexError becomes a RuntimeError.
     """
-    if step.processes == 1 or step.kind not in PARALLEL:
+    if processes_of(step) == 1:
         return FUNCTIONS[step.kind](step.config, inputs, out)
+    _make_room(step)
+    with TemporaryDirectory() as scratch:
+        return _shared(step, inputs, out, Path(scratch))
+
+
+def _make_room(step: Step) -> None:
+    """Sees that each process has a GPU, without the model that this one keeps on the first."""
     import torch
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from adamergex.models import backbone
 
     gpus = torch.cuda.device_count()
     if 0 < gpus < step.processes:
         needed = f"at most {gpus}, the GPUs that are here"
         raise InputError("parallel", "processes", found=step.processes, needed=needed)
+    if gpus:
+        backbone.cache_clear()
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _shared(step: Step, inputs: Mapping[str, Path], out: Path, scratch: Path) -> dict[str, Any]:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -55,36 +74,47 @@ def record_of(step: Step, inputs: Mapping[str, Path], out: Path) -> dict[str, An
         run_id=step.fingerprint,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
+        local_addr="127.0.0.1",
         max_restarts=0,
         start_method="spawn",
+        signals_to_handle="SIGTERM",  # interrupts are not for a process that does steps
+        logs_specs=DefaultLogsSpecs(log_dir=str(scratch / "logs")),
     )
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # its errors are raised, too
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    before = signal.getsignal(signal.SIGTERM)
+    logging.disable(logging.CRITICAL)  # what goes wrong is raised
     try:
-        found = elastic_launch(config, _member)(step, inputs, out)
+        return elastic_launch(config, _member)(step, inputs, out, scratch)[0]
     except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        raise AdamergexError(f"{step.label}: {failure.message}") from error
-    if isinstance(found[0], AdamergexError):
-        raise found[0]
-    return found[0]
+        if (scratch / _ERROR).exists():
+            raise pickle.loads((scratch / _ERROR).read_bytes()) from error
+        message: Any = error.get_first_failure()[1].message
+        if isinstance(message, dict):
+            raise RuntimeError(message["message"]) from error
+        raise AdamergexError(f"{step.label}: {message}") from error
+    finally:
+        logging.disable(logging.NOTSET)
+        signal.signal(signal.SIGTERM, before)
 
 
-def _member(step: Step, inputs: Mapping[str, Path], out: Path) -> Any:
-    """One process's part: its record, or the error that all of them find."""
+def _member(step: Step, inputs: Mapping[str, Path], out: Path, scratch: Path) -> dict[str, Any]:
+    """One process's part. If it raises, the others, which may wait for it, are ended."""
     import torch
     from torch import distributed
 
     from adamergex.run.local import start_worker
 
-    start_worker(max(1, torch.get_num_threads() // step.processes))
-    if step.sharded:
-        os.environ.update(_SHARDED)
+    threads = max(1, torch.get_num_threads() // step.processes)
+    start_worker(threads)
+    torch.set_num_threads(threads)
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     try:
-        return FUNCTIONS[step.kind](step.config, inputs, out)
+        record = FUNCTIONS[step.kind](step.config, inputs, out)
     except AdamergexError as error:
-        return error
-    finally:
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
+        draft = scratch / os.environ["RANK"]
+        draft.write_bytes(pickle.dumps(error))
+        draft.rename(scratch / _ERROR)
+        raise
+    distributed.destroy_process_group()
+    return record

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adamergex import __version__
 from adamergex.errors import AdamergexError, InputError
 from adamergex.run.local import performed, set_up
-from adamergex.run.parallel import PARALLEL
+from adamergex.run.parallel import processes_of
 from adamergex.run.schedule import Event, carried_out, outstanding
 from adamergex.run.shared import SharedStore, store_at
 from adamergex.run.store import Store
@@ -61,8 +62,7 @@ def execute_on_ray(
     waiting = outstanding(in_order([last]), store, on_event)
     if waiting:
         with _cluster(address) as ray:
-            most = max(_processes(step) for step in waiting)
-            _run(ray, waiting, store, cpus, _gpus(ray, cpus, gpus, most), on_event)
+            _run(ray, waiting, store, _needs(ray, waiting, cpus, gpus), on_event)
     return store.path(last)
 
 
@@ -70,8 +70,7 @@ def _run(
     ray: Any,
     waiting: list[Step],
     store: Store | SharedStore,
-    cpus: int,
-    gpus: float,
+    needs: Mapping[Step, _Needs],
     on_event: Callable[[Event], None],
 ) -> None:
     place = store.url if isinstance(store, SharedStore) else str(store.folder)
@@ -81,11 +80,10 @@ def _run(
     def submit(step: Step) -> Future[None]:
         if isinstance(store, SharedStore):
             store.give(step)
-        several = _processes(step)
-        own = gpus if several == 1 or gpus == 0 else max(1, gpus) * several
-        needed = {"num_cpus": cpus * several, "num_gpus": own if step.kind in _WITH_MODEL else 0}
+        own = needs[step]
+        needed = {"num_cpus": own.cpus, "num_gpus": own.gpus}
         made = task.options(name=step.label or step.kind, max_retries=RETRIES, **needed)
-        tasks.append(made.remote(step, place, cpus * several, __version__))
+        tasks.append(made.remote(step, place, own.cpus, __version__))
         return _handed_on(tasks[-1], step)
 
     try:
@@ -97,11 +95,6 @@ def _run(
             ray.cancel(queued)
         ray.wait(tasks, num_returns=len(tasks))
         raise
-
-
-def _processes(step: Step) -> int:
-    """How many processes a step has."""
-    return step.processes if step.kind in PARALLEL else 1
 
 
 def performed_there(step: Step, place: str, threads: int, version: str) -> None:
@@ -170,21 +163,37 @@ def _cluster(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _gpus(ray: Any, cpus: int, gpus: float | None, processes: int) -> float:
-    """How many GPUs a process has. Raises InputError for what no node has: it would wait for ever.
+@dataclass(frozen=True)
+class _Needs:
+    """What a step has of a node."""
+
+    cpus: int
+    gpus: float
+
+
+def _needs(ray: Any, steps: list[Step], cpus: int, gpus: float | None) -> dict[Step, _Needs]:
+    """What each step has. Raises InputError for what no node has: it would wait for ever.
 
     Args:
         ray: Connected to the cluster.
-        cpus: Of a process.
-        gpus: Of a process that runs the model, if it is known.
-        processes: The most that a step has.
+        steps: What is to be done.
+        cpus: Of each process of a step.
+        gpus: Of a process that runs the model; by default 1 where there are any. Several that
+            share a training have a whole one each.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     most = {name: max(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
     gpus = min(1, most["GPU"]) if gpus is None else gpus
-    for wanted, name in ((cpus, "CPU"), (gpus, "GPU")):
-        if wanted * processes > most[name]:
-            option = f"--{name.lower()}s-per-step"
-            found = f"{wanted} x {processes} processes" if processes > 1 else wanted
-            raise InputError(option, found=found, needed=f"at most {most[name]:g}, of one node")
-    return gpus
+    found: dict[Step, _Needs] = {}
+    for step in steps:
+        several = processes_of(step)
+        own = gpus if step.kind in _WITH_MODEL else 0
+        found[step] = _Needs(several * cpus, several * max(1, own) if own and several > 1 else own)
+        for name, wanted in (("CPU", found[step].cpus), ("GPU", found[step].gpus)):
+            if wanted > most[name]:
+                of = f", for {several} processes" if several > 1 else ""
+                needed = f"at most {most[name]:g}, of one node"
+                raise InputError(
+                    f"--{name.lower()}s-per-step", found=f"{wanted}{of}", needed=needed
+                )
+    return found

@@ -87,6 +87,5 @@ def _arguments(folder: Path, seed: int) -> dict[str, Any]:
         "use_cpu": not torch.cuda.is_available(),
         "bf16": False,  # by the recipe's word only: it changes results
         "dataloader_pin_memory": False,
-        "ddp_find_unused_parameters": False,  # there are none
         "disable_tqdm": True,
     }

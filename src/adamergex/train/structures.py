@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, get_peft_model
 from torch import distributed
-from torch.distributed.tensor import DTensor
 from transformers import set_seed
 
 from adamergex.errors import InputError
@@ -74,24 +73,15 @@ def save(model: Any, output: Path) -> None:
     """Saves an adapter as a PEFT folder, the same to the byte every time.
 
     PEFT holds names of modules in sets, whose order is another in each process. Of processes that
-    share a training all must call this; the first one writes.
+    share a training the first one writes.
     """
-    state = _gathered(model)
     if distributed.is_initialized() and distributed.get_rank() != 0:
         return
     config = model.peft_config[model.active_adapter]
     for name, value in vars(config).items():
         if isinstance(value, set):
             setattr(config, name, sorted(value))
-    model.save_pretrained(output, **state)
-
-
-def _gathered(model: Any) -> dict[str, Any]:
-    """What tells PEFT the values of an adapter that is spread over processes; else nothing."""
-    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    if not any(isinstance(value, DTensor) for value in trained.values()):
-        return {}
-    return {"state_dict": {name: value.full_tensor().cpu() for name, value in trained.items()}}
+    model.save_pretrained(output)
 
 
 def _task_type(backbone: Backbone) -> str:
