@@ -4,7 +4,7 @@ Needs ../shared/data. Before the clock starts both sides train in float32, on th
 same order from the same start, and every step's loss must be the same to 1%. TRL then runs with its
 defaults: bfloat16, gradient checkpointing, padded batches of 8.
 
-    python benchmarks/training.py [--rows 64] [--runs 3]
+    python benchmarks/training.py [--rows 64] [--runs 3] [--only task|text] [--no-quality]
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Bench:
         return max(abs(a - b) / abs(b) for a, b in pairs)
 
 
-def compared(bench: Bench, count: int, runs: int) -> None:
+def compared(bench: Bench, count: int, runs: int, *, with_quality: bool) -> None:
     few, rows = bench.rows[:32], bench.rows[:count]
     bench.ours("ours", few)
     bench.trl("TRL", few, bf16=False, gradient_checkpointing=False)
@@ -133,7 +133,8 @@ def compared(bench: Bench, count: int, runs: int) -> None:
     ]  # fmt: skip
     head = ("", "seconds", "tokens/s", "times TRL's defaults", "losses apart from ours in float32")
     table(head, lines)
-    quality(bench, used, half)
+    if with_quality:
+        quality(bench, used, half)
 
 
 def quality(bench: Bench, used: list[int], half: dict[str, Any]) -> None:
@@ -196,12 +197,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--only", choices=("task", "text"))
+    parser.add_argument("--no-quality", action="store_true", help="times only")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     base = backbone("builtin:gemma-3-270m")
     print(f"## Training an adapter, {torch.get_num_threads()} threads\n")
     for make in (task, text):
-        compared(make(base), options.rows, options.runs)
+        if options.only in (None, make.__name__):
+            with_quality = not options.no_quality
+            compared(make(base), options.rows, options.runs, with_quality=with_quality)
 
 
 if __name__ == "__main__":
