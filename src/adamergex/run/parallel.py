@@ -17,7 +17,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from adamergex.errors import AdamergexError, InputError
-from adamergex.run.functions import FUNCTIONS
 from adamergex.step import Step
 
 __all__ = ["processes_of", "record_of"]
@@ -39,6 +38,8 @@ def record_of(step: Step, inputs: Mapping[str, Path], out: Path) -> dict[str, An
         AdamergexError: That a process ended before its time.
         Exception: What the step raised; what is not an AdamergexError becomes a RuntimeError.
     """
+    from adamergex.run.functions import FUNCTIONS
+
     if processes_of(step) == 1:
         return FUNCTIONS[step.kind](step.config, inputs, out)
     _make_room(step)
@@ -102,6 +103,7 @@ def _member(step: Step, inputs: Mapping[str, Path], out: Path, scratch: Path) ->
     import torch
     from torch import distributed
 
+    from adamergex.run.functions import FUNCTIONS
     from adamergex.run.local import start_worker
 
     threads = max(1, torch.get_num_threads() // step.processes)

@@ -189,7 +189,7 @@ def _needs(ray: Any, steps: list[Step], cpus: int, gpus: float | None) -> dict[S
         several = processes_of(step)
         own = gpus if step.kind in _WITH_MODEL else 0
         found[step] = _Needs(several * cpus, several * max(1, own) if own and several > 1 else own)
-        for name, wanted in (("CPU", found[step].cpus), ("GPU", found[step].gpus)):
+        for name, wanted in (("CPU", found[step].cpus), ("GPU", max(gpus, found[step].gpus))):
             if wanted > most[name]:
                 of = f", for {several} processes" if several > 1 else ""
                 needed = f"at most {most[name]:g}, of one node"
