@@ -107,7 +107,7 @@ def compared(bench: Bench, count: int, runs: int, *, with_quality: bool) -> None
     assert same < 0.01, bench.losses
     used = vocabulary_of(bench.base, bench.rows)
     half = {"bf16": True} if bfloat16_products() else {}
-    # Where bfloat16 is emulated, TRL's defaults take minutes a step: the peer is then in float32.
+    # Where bfloat16 is emulated, TRL's defaults take many minutes: the peer is then in float32.
     defaults = {
         "TRL's defaults": lambda name: bench.trl(name, rows),
         "TRL without checkpointing": lambda name: bench.trl(
