@@ -64,7 +64,6 @@ class Workshop:
         self.catalog = Catalog.of(recipe)
         self.task = self.catalog.task(task)
         self._model_name, self._model_files = _located(recipe)
-        self._shared = recipe.parallel.model_dump()
         self.model = Step(
             "model", {"model": self._model_name}, label="prepare the model", files=self._model_files
         )
@@ -113,7 +112,7 @@ class Workshop:
             self._inputs(start=task, states=states),
             label=f"train {label}",
             files=self._files(rows),
-            **self._shared,
+            processes=self.recipe.parallel.processes,
         )
 
     def references(self, reference: Reference, target: str) -> dict[str, Step]:
@@ -151,8 +150,14 @@ class Workshop:
         """
         config = {"adapter": self.recipe.adapter.fields, **self._training(rows, overrides)}
         inputs = self._inputs(labels=labels, beneath=beneath)
-        files, label = self._files(rows), f"train {label}"
-        return Step("train", config, inputs, label=label, files=files, **self._shared)
+        return Step(
+            "train",
+            config,
+            inputs,
+            label=f"train {label}",
+            files=self._files(rows),
+            processes=self.recipe.parallel.processes,
+        )
 
     def sparse(
         self, rows: Data, label: str, overrides: Mapping[str, Any], beneath: Step | None = None

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def _run(
     ray: Any,
     waiting: list[Step],
     store: Store | SharedStore,
-    needs: Mapping[Step, _Needs],
+    needs: Mapping[Step, Mapping[str, Any]],
     on_event: Callable[[Event], None],
 ) -> None:
     place = store.url if isinstance(store, SharedStore) else str(store.folder)
@@ -81,9 +80,8 @@ def _run(
         if isinstance(store, SharedStore):
             store.give(step)
         own = needs[step]
-        needed = {"num_cpus": own.cpus, "num_gpus": own.gpus}
-        made = task.options(name=step.label or step.kind, max_retries=RETRIES, **needed)
-        tasks.append(made.remote(step, place, own.cpus, __version__))
+        made = task.options(name=step.label or step.kind, max_retries=RETRIES, **own)
+        tasks.append(made.remote(step, place, own["num_cpus"], __version__))
         return _handed_on(tasks[-1], step)
 
     try:
@@ -163,16 +161,10 @@ def _cluster(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-@dataclass(frozen=True)
-class _Needs:
-    """What a step has of a node."""
-
-    cpus: int
-    gpus: float
-
-
-def _needs(ray: Any, steps: list[Step], cpus: int, gpus: float | None) -> dict[Step, _Needs]:
-    """What each step has. Raises InputError for what no node has: it would wait for ever.
+def _needs(
+    ray: Any, steps: list[Step], cpus: int, gpus: float | None
+) -> dict[Step, dict[str, Any]]:
+    """What each step has, in Ray's words. Raises InputError for what no node has: it would wait.
 
     Args:
         ray: Connected to the cluster.
@@ -184,12 +176,14 @@ def _needs(ray: Any, steps: list[Step], cpus: int, gpus: float | None) -> dict[S
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     most = {name: max(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
     gpus = min(1, most["GPU"]) if gpus is None else gpus
-    found: dict[Step, _Needs] = {}
+    found: dict[Step, dict[str, Any]] = {}
     for step in steps:
         several = processes_of(step)
         own = gpus if step.kind in _WITH_MODEL else 0
-        found[step] = _Needs(several * cpus, several * max(1, own) if own and several > 1 else own)
-        for name, wanted in (("CPU", found[step].cpus), ("GPU", max(gpus, found[step].gpus))):
+        if own and several > 1:
+            own = several * max(1, own)
+        found[step] = {"num_cpus": several * cpus, "num_gpus": own}
+        for name, wanted in (("CPU", several * cpus), ("GPU", max(gpus, own))):
             if wanted > most[name]:
                 of = f", for {several} processes" if several > 1 else ""
                 needed = f"at most {most[name]:g}, of one node"

@@ -41,7 +41,7 @@ class _DivergenceTrainer(BelowTheHead, Trainer):
             self._head = self._head[vocabulary]
         self._states = states.to(self._head)
 
-    def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, int]:
+    def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
         rows = inputs["labels"][:, 1]
         given = rows != -100  # no row is left for some processes where the last batch is small
         states = answer_states(self._backbone, model, inputs["ids"])[given]

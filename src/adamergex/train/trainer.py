@@ -75,13 +75,13 @@ class BelowTheHead:
             if self.accelerator.num_processes == 1:
                 total, count = self._summed(inner, inputs)
             else:
-                # What wraps the model sees to gradients and weights around its forward alone.
+                # DistributedDataParallel sees to gradients around its own forward alone.
                 with _forward(inner, lambda inputs: self._summed(inner, inputs)):
                     total, count = model(inputs=inputs)
         total = total * self.accelerator.num_processes  # over which gradients are averaged
         return total / (count if num_items_in_batch is None else num_items_in_batch)
 
-    def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | int]:
+    def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """The loss of a batch, summed over its labels, and how many there are."""
         raise NotImplementedError
 
