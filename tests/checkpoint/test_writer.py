@@ -1,6 +1,7 @@
 """Writing: the bytes are plain safetensors, and a folder appears whole or not at all."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ml_dtypes
@@ -10,7 +11,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from adamergex.checkpoint import TensorInfo, check_output, staged, write_json, write_tensors
+from adamergex.checkpoint import TensorInfo, check_output, staged, tensor_file, write_json
 from adamergex.errors import InputError
 from tests.support.folders import snapshot, write_lora
 
@@ -34,7 +35,9 @@ INFOS = {
 
 def written(folder, infos=INFOS, values=VALUES):
     path = folder / "adapter_model.safetensors"
-    write_tensors(path, infos, values.items())
+    with tensor_file(path, infos) as put:
+        for name, value in values.items():
+            put(name, value)
     return path
 
 
@@ -83,17 +86,29 @@ def test_the_order_of_the_values_does_not_change_the_bytes(tmp_path):
     assert written(tmp_path, dict(reversed(INFOS.items())), turned).read_bytes() == first
 
 
-def test_values_are_taken_one_by_one(tmp_path):
-    """The writer asks for the next tensor only when the last one is in the file."""
-    alive = []
+def test_a_tensor_is_in_the_file_once_it_is_given(tmp_path):
+    """None is held back in memory until the end."""
+    value = np.arange(2**20, dtype=np.float32)
+    infos = {name: TensorInfo(value.shape, "float32") for name in "ab"}
+    with tensor_file(tmp_path / "x.safetensors", infos) as put:
+        put("b", value)
+        assert (tmp_path / "x.safetensors").stat().st_size >= 2 * value.nbytes
+        put("a", value)
 
-    def stream():
-        for name, value in VALUES.items():
-            alive.append(name)
-            yield name, value
 
-    write_tensors(tmp_path / "x.safetensors", INFOS, stream())
-    assert alive == list(VALUES)
+def test_threads_may_give_tensors_side_by_side(tmp_path):
+    rng = np.random.default_rng(0)
+    values = {str(i): rng.standard_normal((i + 1, 500)).astype(np.float32) for i in range(200)}
+    infos = {name: TensorInfo(x.shape, "float32") for name, x in values.items()}
+    path = tmp_path / "x.safetensors"
+    with tensor_file(path, infos) as put, ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, values, values.values()))
+    assert path.read_bytes() == written(tmp_path, infos, values).read_bytes()
+
+
+def test_a_tensor_that_was_promised_and_not_given_is_an_error(tmp_path):
+    with pytest.raises(AssertionError, match="brain"):
+        written(tmp_path, INFOS, {k: v for k, v in VALUES.items() if k != "brain"})
 
 
 @pytest.mark.parametrize("bad", [70000.0, -1e30])

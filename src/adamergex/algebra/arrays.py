@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, TypeAlias
 
+import numpy as np
 from array_api_compat import (
     array_namespace,
     device,  # pyright: ignore[reportUnknownVariableType]
@@ -21,6 +22,8 @@ Namespace: TypeAlias = Any
 
 def namespace(*arrays: Array) -> Namespace:
     """The one array library that all of `arrays` belong to."""
+    if all(isinstance(x, np.ndarray) for x in arrays):
+        return np  # it has the standard's names itself; the wrapper takes 0.1 s to load
     return array_namespace(*arrays)
 
 

@@ -64,7 +64,9 @@ class LowRank:
 
 
 def concatenated(*terms: LowRank) -> LowRank:
-    """The exact sum of `terms`, of rank r_1 + r_2 + ..., in float32 or better.
+    """The exact sum of `terms`, of rank r_1 + r_2 + ...
+
+    Nothing is computed: factors of one dtype stay in it, others are widened to float32 or better.
 
     Raises:
         InputError: Products of different shapes, or NaN or infinity in one.
@@ -72,11 +74,18 @@ def concatenated(*terms: LowRank) -> LowRank:
     for term in terms[1:]:
         if term.shape != terms[0].shape:
             raise InputError("low-rank product", found=term.shape, needed=terms[0].shape)
-    xp = namespace(*(x for term in terms for x in (term.b, term.a)))
     return LowRank(
-        xp.concat([wide(term.b, "b") for term in terms], axis=1),
-        xp.concat([wide(term.a, "a") for term in terms], axis=0),
+        _joined([term.b for term in terms], "b", axis=1),
+        _joined([term.a for term in terms], "a", axis=0),
     )
+
+
+def _joined(factors: list[Array], name: str, axis: int) -> Array:
+    if any(x.dtype != factors[0].dtype for x in factors):
+        factors = [wide(x, name) for x in factors]
+    joined = namespace(*factors).concat(factors, axis=axis)
+    wide(joined, name)  # for its check
+    return joined
 
 
 @dataclass(frozen=True)
@@ -87,8 +96,8 @@ class WeightSpace:
     """
 
     def difference(self, target: LowRank, source: LowRank) -> LowRank:
-        """ΔW_Rt - ΔW_Rs, of rank r_Rt + r_Rs."""
-        return concatenated(target, source.times(-1.0))
+        """ΔW_Rt - ΔW_Rs, of rank r_Rt + r_Rs, in float32 or better."""
+        return _widened(concatenated(target, source.times(-1.0)))
 
     def scaled(self, divergence: LowRank, t: float) -> LowRank:
         """T times the divergence; of rank 0 at t = 0, so that nothing dead is stored."""
@@ -97,8 +106,12 @@ class WeightSpace:
         return divergence.times(t)
 
     def applied(self, divergence: LowRank, task: LowRank) -> LowRank:
-        """ΔW_T + divergence."""
-        return concatenated(task, divergence)
+        """ΔW_T + divergence, in float32 or better."""
+        return _widened(concatenated(task, divergence))
+
+
+def _widened(x: LowRank) -> LowRank:
+    return LowRank(wide(x.b), wide(x.a))
 
 
 def _core(x: LowRank) -> tuple[Array, Array, Array]:

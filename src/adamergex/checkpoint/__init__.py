@@ -19,7 +19,7 @@ from adamergex.checkpoint.manifest import (
 )
 from adamergex.checkpoint.names import checked_name, layer_of, model_module
 from adamergex.checkpoint.reader import WEIGHTS_FILE, Checkpoint, TensorInfo, open_checkpoint
-from adamergex.checkpoint.writer import check_output, staged, stored, write_json, write_tensors
+from adamergex.checkpoint.writer import check_output, staged, tensor_file, write_json
 
 __all__ = [
     "CARD_FILE",
@@ -46,9 +46,8 @@ __all__ = [
     "servable",
     "serving_rank",
     "staged",
-    "stored",
+    "tensor_file",
     "versions",
     "widest",
     "write_json",
-    "write_tensors",
 ]

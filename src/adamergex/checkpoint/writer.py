@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from adamergex.checkpoint.names import checked_name
 from adamergex.checkpoint.reader import TensorInfo
 from adamergex.errors import InputError
 
-__all__ = ["check_output", "staged", "stored", "write_json", "write_tensors"]
+__all__ = ["check_output", "staged", "tensor_file", "write_json"]
 
 _CODES: Mapping[Dtype, str] = {dtype: code for code, dtype in SAFETENSORS.items()}
 
@@ -79,21 +80,19 @@ def _in_order(tensors: Mapping[str, TensorInfo]) -> list[str]:
     return sorted(tensors, key=lambda n: (-numpy_dtype(tensors[n].dtype).itemsize, n))
 
 
-def write_tensors(
-    path: Path, tensors: Mapping[str, TensorInfo], values: Iterable[tuple[str, NDArray]]
-) -> None:
-    """Writes a safetensors file whose tensors are computed one by one.
+@contextmanager
+def tensor_file(
+    path: Path, tensors: Mapping[str, TensorInfo]
+) -> Generator[Callable[[str, NDArray], None]]:
+    """A new safetensors file; gives what puts a tensor into it, from any thread and in any order.
 
-    The header goes first, from shapes that are known beforehand, so that no more than one tensor is
-    held in memory and the same input gives the same bytes.
+    The header goes first, from shapes that are known beforehand: no tensor is held in memory, and
+    the same tensors give the same bytes.
 
     Args:
         path: The file to make.
-        tensors: Every tensor's shape and dtype.
-        values: The tensors, in any order, as (name, array).
-
-    Raises:
-        InputError: A value that is not finite in the dtype it is to be stored in.
+        tensors: Every tensor's shape and dtype. Each must be given, as (name, array); for one that
+            is not finite in its dtype InputError is raised.
     """
     places: dict[str, int] = {}
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
@@ -112,11 +111,15 @@ def write_tensors(
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
-        base = file.tell()
-        for name, value in values:
-            file.seek(base + places.pop(name))
-            content: Any = stored(name, value, tensors[name])
-            file.write(content.reshape(-1).view(np.uint8).data)
+        base, turn = file.tell(), Lock()
+
+        def put(name: str, value: NDArray) -> None:
+            content: Any = _stored(name, value, tensors[name])
+            with turn:
+                file.seek(base + places.pop(name))
+                file.write(content.reshape(-1).view(np.uint8).data)
+
+        yield put
         if places:
             raise AssertionError(f"no value for {sorted(places)}")
         file.truncate(base + end)
@@ -128,7 +131,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def stored(name: str, value: NDArray, info: TensorInfo) -> NDArray:
+def _stored(name: str, value: NDArray, info: TensorInfo) -> NDArray:
     """`value` in the dtype that it is to be stored in, not copied where it has that dtype already.
 
     Raises:

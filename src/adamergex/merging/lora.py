@@ -7,7 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from adamergex.algebra import STRUCTURES, Additive, LowRank, Multiplicative, transferred, truncated
+from adamergex.algebra import (
+    STRUCTURES,
+    Additive,
+    LowRank,
+    Multiplicative,
+    concatenated,
+    transferred,
+    truncated,
+)
 from adamergex.checkpoint import Checkpoint, Dtype, NDArray, TensorInfo
 from adamergex.errors import InputError
 from adamergex.merging.options import MergeOptions
@@ -106,11 +114,14 @@ class _Merger:
 
     def _product(self, module: str) -> Computed:
         t, rt, rs = (update(c, module) for c in self.three)
-        rule = STRUCTURES["LORA", self.space]
+        rule, scale = STRUCTURES["LORA", self.space], self.options.scale
         if self.space == "factor":
             product = LowRank(
                 self._transferred(rule, t.b, rt.b, rs.b), self._transferred(rule, t.a, rt.a, rs.a)
             )
+        elif self.options.rank == "exact" and scale != 0:
+            # The rule's sum in one piece, which leaves A as it is stored.
+            product = concatenated(t, rt.times(scale), rs.times(-scale))
         else:
             product = self._transferred(rule, t, rt, rs)
         if self.options.rank == "exact":

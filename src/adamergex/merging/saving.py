@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,9 @@ from adamergex.checkpoint import (
     card,
     check_output,
     staged,
-    stored,
+    tensor_file,
     versions,
     write_json,
-    write_tensors,
 )
 from adamergex.merging.units import Computed, Unit
 
@@ -86,47 +85,46 @@ def save_adapter(
         InputError: The path may not be written; a tensor is not finite, or does not fit its dtype.
     """
     check_output(output, overwrite=overwrite, inputs=[c.folder for c in inputs.values()])
-    tally = _Tally()
     infos = {name: info for unit in units for name, info in unit.tensors.items()}
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
+    _keep_freed_memory()
     with staged(output) as folder:
-        with _one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+        with (
+            _one_blas_thread(),
+            ThreadPoolExecutor(threads) as pool,
+            tensor_file(folder / WEIGHTS_FILE, infos) as put,
+        ):
             provenance = pool.map(_provenance, inputs.values())
-            finished = _computed(pool, units, ahead=2 * threads)
-            values = (pair for unit, made in finished for pair in tally.counted(unit, made))
-            write_tensors(folder / WEIGHTS_FILE, infos, values)
+            outcome = _outcome(units, list(pool.map(partial(_written, put), units)))
         manifest = {
             "schema": 1,
             **summary,
-            **tally.outcome.facts,
+            **outcome.facts,
             "inputs": dict(zip(inputs, provenance, strict=True)),
             "versions": versions(),
         }
         write_json(folder / CONFIG_FILE, config)
         write_json(folder / MANIFEST_FILE, manifest)
         (folder / CARD_FILE).write_text(card(manifest, config), encoding="utf-8")
-    return tally.outcome
+    return outcome
 
 
-def _computed(
-    pool: ThreadPoolExecutor, units: Sequence[Unit], ahead: int
-) -> Iterator[tuple[Unit, Computed]]:
-    """Units with their tensors as they are to be stored, in order; at most `ahead` wait."""
+def _written(put: Callable[[str, NDArray], None], unit: Unit) -> Computed:
+    """What making a unit showed; its tensors are in the file, and no longer in memory."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows `put` refuses
+        made = unit.compute()
+    for name, value in made.values.items():
+        put(name, value)
+    return replace(made, values={})
 
-    def computed(unit: Unit) -> Computed:
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows `stored` refuses
-            made = unit.compute()
-        values = {name: stored(name, x, unit.tensors[name]) for name, x in made.values.items()}
-        return replace(made, values=values)
 
-    begun: deque[tuple[Unit, Future[Computed]]] = deque()
-    for unit in units:
-        begun.append((unit, pool.submit(computed, unit)))
-        if len(begun) > ahead:
-            first, future = begun.popleft()
-            yield first, future.result()
-    for unit, future in begun:
-        yield unit, future.result()
+def _keep_freed_memory() -> None:
+    """Without it glibc hands the memory of most arrays back to the system when they are freed.
+
+    Taking it in again for the next ones was half of a merge. When a block as large as this one is
+    freed, glibc raises the size from which on it does so to twice the block.
+    """
+    np.empty(2**25 - 2**13, np.uint8)
 
 
 def _one_blas_thread() -> Any:
@@ -136,28 +134,17 @@ def _one_blas_thread() -> Any:
     return threadpool_limits(1, user_api="blas")
 
 
-class _Tally:
-    """Adds up, while tensors stream past, what each unit says of itself."""
-
-    def __init__(self) -> None:
-        self._lost: list[float] = []
-        self._norm: list[float] = []
-        self._worst: tuple[float, str | None] = (0.0, None)
-        self._guarded = 0
-
-    def counted(self, unit: Unit, made: Computed) -> Iterator[tuple[str, NDArray]]:
-        self._lost.append(made.lost)
-        self._norm.append(made.norm)
-        self._worst = max(self._worst, (made.error, unit.name), key=lambda pair: pair[0])
-        self._guarded += made.guarded
-        yield from made.values.items()
-
-    @property
-    def outcome(self) -> Outcome:
-        norm = math.hypot(*self._norm)
-        error = math.hypot(*self._lost) / norm if norm else 0.0
-        worst_error, worst = self._worst
-        return Outcome(error, worst, worst_error, self._guarded)
+def _outcome(units: Sequence[Unit], made: Sequence[Computed]) -> Outcome:
+    norm = math.hypot(*(one.norm for one in made))
+    lost = math.hypot(*(one.lost for one in made))
+    worst = max(zip(units, made, strict=True), key=lambda pair: pair[1].error, default=None)
+    error = worst[1].error if worst else 0.0
+    return Outcome(
+        lost / norm if norm else 0.0,
+        worst[0].name if worst and error else None,
+        error,
+        sum(one.guarded for one in made),
+    )
 
 
 def _provenance(checkpoint: Checkpoint) -> dict[str, Any]:
