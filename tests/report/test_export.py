@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adamergex.report.export import csv_text, latex, latex_text, markdown, markdown_text
 from adamergex.report.reading import checked
-from tests.support.results import HOSTILE, hostile, named, results, row_of
+from tests.support.results import HOSTILE, hostile, named, results, row_of, with_means
 
 NAMES = st.text(st.characters(categories=["L", "N", "P", "S"]))
 
@@ -189,3 +189,17 @@ def test_latex_says_every_number_and_sets_the_oracle_apart():
     assert "target-ft" not in fair
     assert "majority class & 0.250 & 0.250 \\\\" in floor
     assert "chance & 0.143" in floor
+
+
+def test_tables_end_with_the_mean_where_there_is_one():
+    read = checked(with_means(results()))
+    first, second = (part.splitlines() for part in markdown_text(read).split("### ")[1:])
+    assert first[2].endswith("| mean |")
+    assert {line.count("|") for line in first if line.startswith("|")} == {5}
+    assert not second[2].endswith("| mean |")
+    tables = latex_text(read).split("\\begin{table}")[1:]
+    assert r"{lrrr}" in tables[0]
+    assert r"& mean \\" in tables[0]
+    assert r"{lrr}" in tables[1]
+    rows = [line for line in tables[0].splitlines() if line.endswith(r" \\")]
+    assert {line.count(" & ") for line in rows} == {3}

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from adamergex.report.overview import floor, lines
 from adamergex.report.reading import checked
-from tests.support.results import named, results, row_of
+from tests.support.results import named, results, row_of, with_means
 
 
 def table(found, task="sib200"):
@@ -83,6 +83,19 @@ def test_what_takes_no_skill():
         ("chance", ["0.143", "0.143"]),
     ]
     assert floor(read, read.tasks[1]) == []
+
+
+def test_the_mean_is_the_last_column():
+    found = with_means(results())
+    read = checked(found)
+    cells = {key: line.cells for key, line in table(found).items()}
+    assert {len(row) for row in cells.values()} == {3}
+    assert [key for key, row in cells.items() if row[-1].bold] == [("projection", "parallel text")]
+    assert [key for key, row in cells.items() if row[-1].headline] == [("adamergex", "best on dev")]
+    assert cells["zero-shot", ""][-1].score == "0.191 ± 0.034"
+    named(found)["majority"]["yor_Latn"] = 0.35
+    assert floor(checked(found), checked(found).tasks[0])[0][1] == ["0.250", "0.350", "0.300"]
+    assert all(len(line.cells) == 2 for line in lines(read, read.tasks[1]))
 
 
 @given(st.lists(st.sampled_from([0.1, 0.2, 0.3]), min_size=8, max_size=8), st.booleans())

@@ -7,7 +7,7 @@ import pytest
 
 from adamergex.report.page import page_text
 from adamergex.report.reading import checked
-from tests.support.results import HOSTILE, hostile, named, results, row_of
+from tests.support.results import HOSTILE, hostile, named, results, row_of, with_means
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -262,3 +262,11 @@ def test_a_language_that_a_task_lacks():
     assert page.row("majority class") == [["–", "0.250"]]
     assert page.row("zero-shot")[0][0] == "–"
     assert row_of(found, "zero-shot", target="yor_Latn")
+
+
+def test_the_overview_ends_with_the_mean_where_there_is_one():
+    page = Page(page_text(checked(with_means(results()))))
+    heads = [row for row in page.rows if row and row[0].strip() == "method" and len(row) > 2]
+    assert heads[0][-1].strip() == "mean"
+    (line,) = (row for row in page.rows if row and "zero-shot" in row[0] and len(row) == 4)
+    assert "0.191" in line[-1]

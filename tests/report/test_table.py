@@ -7,7 +7,7 @@ from rich.console import Console
 
 from adamergex.errors import InputError
 from adamergex.report import print_table, read_results
-from tests.support.results import HOSTILE, hostile, results, write
+from tests.support.results import HOSTILE, hostile, results, with_means, write
 
 
 def printed(found, width=150):
@@ -43,6 +43,18 @@ def test_every_task_and_language_has_its_table():
     assert text.count("chance 0.143; majority class 0.250") == 2
     assert text.count("cannot be told apart from source fine-tuning") == 2
     assert text.count("is worse than source fine-tuning") == 2
+
+
+def test_the_means_have_a_table_with_what_deploying_gains_on_each_method():
+    text = printed(with_means(results()))
+    assert text.count("mean over 2 languages") == 1
+    body = text[text.index("mean over 2 languages") : text.index("answers")].splitlines()
+    (projection,) = (line for line in body if "projection" in line)
+    for part in ("0.529 ± 0.034", "+0.068 [+0.010, +0.127]", "+0.013 [-0.007, +0.033]"):
+        assert part in projection
+    (ours,) = (line for line in body if "to deploy" in line)
+    assert "[-0.007" not in ours
+    assert "mean over" not in printed(results())
 
 
 def test_what_was_read_is_printed_as_what_was_made(tmp_path):

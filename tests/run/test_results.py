@@ -77,6 +77,11 @@ def row_of(results, target, method, task=0):
     return row
 
 
+def mean_of(results, method):
+    (found,) = (m for m in results["tasks"][0]["means"] if m["method"] == method)
+    return found
+
+
 def test_scores_are_means_over_items_and_seeds():
     results = assembled(*experiment())
     for k, target in enumerate(("fa", "tr")):
@@ -143,3 +148,51 @@ def test_runs_carry_what_was_chosen():
     assert {r["setting"] for r in base["runs"]} == {None}
     assert row["headline"] is True
     assert base["headline"] is False
+
+
+def test_means_count_every_language_the_same():
+    results = assembled(*experiment())
+    assert [m["method"] for m in results["tasks"][0]["means"]] == [name for name, _ in METHODS]
+    found = mean_of(results, "adamergex")
+    assert (found["variant"], found["headline"]) == ("causal-lm, weight", True)
+    assert found["score"] == pytest.approx((11.5 + 10.5) / 2 / N)
+    assert found["n"] == 2 * N
+    assert found["seed_sd"] == pytest.approx(np.std([12.5 / N, 9.5 / N], ddof=1))
+    assert found["gap_closed"] == pytest.approx((11.5 - 9) / (16.5 - 9))
+    assert found["deployed_versus"] is None
+    assert mean_of(results, "source-ft")["versus_source_ft"] is None
+
+
+def test_means_are_compared_item_by_item_over_all_languages():
+    def items(name):
+        outcomes = [test_record(right - k)["values"] for right in METHODS[name] for k in (0, 1)]
+        return np.mean(outcomes, axis=0)
+
+    ours = items(("adamergex", "causal-lm, weight"))
+    results = assembled(*experiment())
+    found = mean_of(results, "adamergex")
+    assert found["standard_error"] == pytest.approx(ours.std(ddof=1) / N**0.5)
+    wanted = paired_bootstrap(ours, items(("source-ft", "")))
+    assert list(found["versus_source_ft"].values()) == pytest.approx(wanted)
+    wanted = paired_bootstrap(ours, items(("target-ft", "oracle")))
+    rival = mean_of(results, "target-ft")["deployed_versus"]
+    assert list(rival.values()) == pytest.approx(wanted)
+
+
+def test_there_is_no_mean_of_one_language_or_of_what_one_lacks():
+    assert assembled(*experiment(targets=("fa",)))["tasks"][0]["means"] == []
+    config, records = experiment()
+    rows = config["tasks"][0]["rows"]
+    rows[:] = [row for row in rows if (row["method"], row["target"]) != ("zero-shot", "tr")]
+    methods = [m["method"] for m in assembled(config, records)["tasks"][0]["means"]]
+    assert methods == ["source-ft", "target-ft", "adamergex"]
+
+
+def test_where_the_languages_deploy_different_rows_no_mean_is_deployed():
+    config, records = experiment()
+    for row in config["tasks"][0]["rows"]:
+        if row["target"] == "tr":
+            row["headline"] = row["method"] == "source-ft"
+    means = assembled(config, records)["tasks"][0]["means"]
+    assert {m["headline"] for m in means} == {False}
+    assert {m["deployed_versus"] for m in means} == {None}

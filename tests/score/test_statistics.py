@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adamergex.score import mean, paired_bootstrap, standard_error
+from adamergex.score.statistics import bootstrap_over, standard_error_over
 
 outcomes = st.lists(st.one_of(st.booleans(), st.floats(0, 1)), min_size=2, max_size=60)
 
@@ -69,3 +70,37 @@ def test_swapping_the_systems_turns_the_interval_round():
     ours, theirs = drawn(200, 0.6, 4), drawn(200, 0.4, 5)
     there, back = paired_bootstrap(ours, theirs), paired_bootstrap(theirs, ours)
     np.testing.assert_allclose(there, [-back[0], -back[2], -back[1]], atol=1e-12)
+
+
+@given(outcomes, st.integers(1, 4))
+def test_copies_of_a_group_say_no_more_than_one(values, copies):
+    """As when a language is counted twice: the same items, drawn together."""
+    wanted = bootstrap_over([values], resamples=200)
+    assert bootstrap_over([values] * copies, resamples=200) == pytest.approx(wanted)
+    assert standard_error_over([values] * copies) == pytest.approx(standard_error(values))
+
+
+@pytest.mark.parametrize("sizes", [(400, 400, 400), (400, 150, 60)])
+def test_an_interval_over_groups_is_near_the_normal_one(sizes):
+    """Independent groups, as many items as each other or not: the variances of means add up."""
+    groups = [np.array(drawn(n, 0.3 + 0.2 * k, k), float) for k, n in enumerate(sizes)]
+    means = [values.mean() for values in groups]
+    error = math.hypot(*(x.std(ddof=1) / math.sqrt(len(x)) for x in groups)) / len(groups)
+    found, low, high = bootstrap_over(groups)
+    assert found == pytest.approx(np.mean(means))
+    # Chance correlation of independent items moves the error of the first case by some percent.
+    assert standard_error_over(groups) == pytest.approx(error, rel=0.1)
+    assert low == pytest.approx(found - 1.96 * error, abs=error / 3)
+    assert high == pytest.approx(found + 1.96 * error, abs=error / 3)
+
+
+def test_items_that_groups_share_are_drawn_together():
+    """What one language gains on each item the other loses: their mean does not vary at all."""
+    one = np.array(drawn(300, 0.5, 0), float)
+    opposite = 1 - one
+    found, low, high = bootstrap_over([one, opposite])
+    assert (found, low, high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_a_group_of_one_item_has_no_standard_error():
+    assert standard_error_over([[1.0], [0.0, 1.0]]) is None

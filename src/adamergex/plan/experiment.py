@@ -39,7 +39,7 @@ def planned(recipe: Recipe) -> Step:
         "select": recipe.scale.select,
         "tasks": tasks,
     }
-    return Step("results", config, inputs, label="results")
+    return Step("results", config, inputs, label="results", version=2)
 
 
 class _Table:

@@ -68,6 +68,7 @@ def markdown_text(results: Results) -> str:
 
 def _markdown_task(results: Results, task: Task) -> str:
     heads = [f"{results.language(t)} (n = {task.n_test.get(t, '?')})" for t in results.targets]
+    heads += ["mean"] * bool(task.means)
     table = [["method", *map(markdown, heads)], ["---"] * (1 + len(heads))]
     for line in lines(results, task):
         cells = [_markdown_cell(cell) for cell in line.cells]
@@ -121,6 +122,7 @@ def _latex_task(results: Results, task: Task, number: int) -> str:
     found = lines(results, task)
     fair, oracles = ([x for x in found if x.oracle is oracle] for oracle in (False, True))
     heads = [latex(results.language(target)) for target in results.targets]
+    heads += ["mean"] * bool(task.means)
     groups = [
         [row for line in fair for row in _latex_line(line)],
         [row for line in oracles for row in _latex_line(line)],

@@ -1,10 +1,13 @@
-"""Methods by languages: the table that the page, Markdown and LaTeX write each in its own way."""
+"""Methods by languages: the table that the page, Markdown and LaTeX write each in its own way.
+
+Its last column is the mean over the languages, where the results have one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adamergex.report.reading import Results, Row, Task
+from adamergex.report.reading import Results, Standing, Task
 from adamergex.report.text import best, difference, helps, number, score
 
 __all__ = ["Cell", "Line", "floor", "lines"]
@@ -48,15 +51,16 @@ class Line:
 
 def lines(results: Results, task: Task) -> list[Line]:
     """The lines of a task's table, columns in the order of `results.targets`, oracles last."""
-    rows = {(row.method, row.variant, row.target): row for row in task.rows}
+    columns = [*(task.of(t) for t in results.targets), *([task.means] if task.means else [])]
     # A language may lack a method: each line stands where it stood first.
     names = dict.fromkeys((row.method, row.variant, row.oracle) for row in task.rows)
-    tops = {t: best(task, [r for r in task.of(t) if not r.oracle]) for t in results.targets}
+    tops = [best(task, [row for row in rows if not row.oracle]) for rows in columns]
+    found = [{(row.method, row.variant): row for row in rows} for rows in columns]
 
-    def cell(row: Row | None) -> Cell | None:
+    def cell(row: Standing | None, best_score: float | None) -> Cell | None:
         if row is None:
             return None
-        top = not row.oracle and row.score == tops[row.target]
+        top = not row.oracle and row.score == best_score
         return Cell(
             score=score(row),
             difference=difference(row.versus_source_ft),
@@ -68,7 +72,10 @@ def lines(results: Results, task: Task) -> list[Line]:
 
     return [
         Line(
-            method, variant, oracle, [cell(rows.get((method, variant, t))) for t in results.targets]
+            method,
+            variant,
+            oracle,
+            [cell(rows.get((method, variant)), top) for rows, top in zip(found, tops, strict=True)],
         )
         for method, variant, oracle in sorted(names, key=lambda name: name[2])
     ]
@@ -76,10 +83,13 @@ def lines(results: Results, task: Task) -> list[Line]:
 
 def floor(results: Results, task: Task) -> list[tuple[str, list[str]]]:
     """What takes no skill, by language: the majority class and chance, where they are defined."""
-    found: list[tuple[str, list[str]]] = []
+    found: list[tuple[str, list[float | None]]] = []
     if task.majority is not None:
-        values = [task.majority.get(target) for target in results.targets]
-        found.append(("majority class", ["" if v is None else number(v) for v in values]))
+        found.append(("majority class", [task.majority.get(target) for target in results.targets]))
     if task.chance is not None:
-        found.append(("chance", [number(task.chance)] * len(results.targets)))
-    return found
+        found.append(("chance", [task.chance] * len(results.targets)))
+    if task.means:
+        for _, values in found:
+            known = [value for value in values if value is not None]
+            values.append(sum(known) / len(known) if len(known) == len(values) else None)
+    return [(name, ["" if v is None else number(v) for v in values]) for name, values in found]

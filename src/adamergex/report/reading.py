@@ -17,6 +17,7 @@ __all__ = [
     "Relation",
     "Results",
     "Row",
+    "Standing",
     "Task",
     "checked",
     "one_line",
@@ -117,25 +118,21 @@ class Score(_Part):
     n: Count
 
 
-class Row(Score):
-    """One way to serve one language.
+class Standing(Score):
+    """How one method did, in one language or in the mean over several.
 
     Attributes:
         headline: Whether this is the row to deploy.
         seed_sd: The standard deviation over seeds; None with one seed.
         gap_closed: The share of the way from source-ft to target-ft.
-        metrics: Every metric of the task, that of `score` among them.
     """
 
-    target: Text
     method: Text
     variant: Text = ""
     headline: bool = False
     seed_sd: Number | None = None
     versus_source_ft: Versus | None = None
     gap_closed: Number | None = None
-    metrics: dict[Text, Number] = {}
-    runs: Annotated[list[Run], Field(min_length=1)]
 
     @property
     def oracle(self) -> bool:
@@ -143,8 +140,34 @@ class Row(Score):
         return self.method == "target-ft"
 
 
+class Row(Standing):
+    """One way to serve one language.
+
+    Attributes:
+        metrics: Every metric of the task, that of `score` among them.
+    """
+
+    target: Text
+    metrics: dict[Text, Number] = {}
+    runs: Annotated[list[Run], Field(min_length=1)]
+
+
+class Mean(Standing):
+    """Over the target languages.
+
+    Attributes:
+        deployed_versus: The row to deploy less this one.
+    """
+
+    deployed_versus: Versus | None = None
+
+
 class Task(_Part):
-    """One task: its rows and the geometry of its references, by target and reference task."""
+    """One task: its rows and the geometry of its references, by target and reference task.
+
+    Attributes:
+        means: Over the target languages, of each method and variant that all of them have.
+    """
 
     task: Text
     metric: Text
@@ -154,6 +177,7 @@ class Task(_Part):
     majority: dict[Text, Number] | None = None
     source_score: Score | None = None
     rows: list[Row]
+    means: list[Mean] = []
     geometry: dict[Text, dict[Text, Geometry]] = {}
 
     def of(self, target: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""The results in a terminal: a table for each task and language, and a sentence under it."""
+"""The results in a terminal: a table for each task and language, a sentence under it, the means."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adamergex.report.reading import Results, Row, Task, checked
+from adamergex.report.reading import Results, Standing, Task, checked
 from adamergex.report.text import (
     best,
     difference,
@@ -44,6 +44,28 @@ def print_table(results: Results | Mapping[str, Any], console: Console | None = 
             console.print(_table(found, task, target))
             console.print(verdict(found, task, target), soft_wrap=True, markup=False)
             console.print()
+        if task.means:
+            console.print(_means(task, len(found.targets)))
+            console.print()
+
+
+def _means(task: Task, languages: int) -> Table:
+    title = f"{task.task}, mean over {languages} languages: test {metric_name(task.metric)}"
+    caption = "sd over seeds; " * any(mean.seed_sd is not None for mean in task.means)
+    caption += "intervals draw an item for all languages at once"
+    table = Table(title=Text(title), box=SIMPLE_HEAD, caption=Text(caption))
+    table.add_column("method")
+    for heading in (metric_name(task.metric), "sd", "against source-ft", "deployed against it"):
+        table.add_column(Text(heading), justify="right")
+    for mean in sorted(task.means, key=lambda mean: mean.oracle):
+        cells = (
+            score(mean),
+            "" if mean.seed_sd is None else number(mean.seed_sd),
+            difference(mean.versus_source_ft),
+            difference(mean.deployed_versus),
+        )
+        table.add_row(_named(mean), *map(Text, cells))
+    return table
 
 
 def _table(results: Results, task: Task, target: str) -> Table:
@@ -76,7 +98,7 @@ def _table(results: Results, task: Task, target: str) -> Table:
     return table
 
 
-def _named(row: Row) -> str:
+def _named(row: Standing) -> str:
     notes = [note for note in ("oracle" * row.oracle, "to deploy" * row.headline) if note]
     # A variant may say so itself.
     return ", ".join([row_name(row), *(note for note in notes if note != row.variant)])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adamergex.report.reading import Results, Row, Score, Task, Versus, one_line
+from adamergex.report.reading import Results, Row, Score, Standing, Task, Versus, one_line
 
 __all__ = [
     "Selection",
@@ -116,7 +116,7 @@ def gap(row: Row) -> str:
     return f"{100 * row.gap_closed:.0f}%"
 
 
-def row_name(row: Row) -> str:
+def row_name(row: Standing) -> str:
     """Method and variant."""
     return f"{row.method} ({row.variant})" if row.variant else row.method
 
@@ -136,7 +136,7 @@ def helps(task: Task, versus: Versus | None) -> int:
     return 1 if (versus.low > 0) == task.higher_is_better else -1
 
 
-def best(task: Task, rows: Sequence[Row]) -> float | None:
+def best(task: Task, rows: Sequence[Standing]) -> float | None:
     """The best score of `rows`."""
     choose = max if task.higher_is_better else min
     return choose((row.score for row in rows), default=None)
@@ -193,6 +193,11 @@ def caveats(results: Results, task: Task) -> list[str]:
             "Bold: the best score of a language, oracle aside, if its interval excludes 0. It is "
             "picked on test among all rows and not corrected for their number, which flatters it. "
             "† marks the best score where it is source-ft itself."
+        )
+    if task.means:
+        sentences.append(
+            "The mean counts every language the same; its interval draws an item for all languages "
+            "at once, as translations of one test set need it."
         )
     if seeds > 1:
         sentences.append(

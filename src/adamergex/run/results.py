@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from adamergex.score.statistics import mean, paired_bootstrap, standard_error
+from adamergex.score.statistics import bootstrap_over, mean, standard_error, standard_error_over
 
 __all__ = ["RESULTS_SCHEMA", "assembled"]
 
@@ -15,6 +16,12 @@ RESULTS_SCHEMA = 2
 
 Record = Mapping[str, Any]
 Identity = tuple[str, str, str]
+Name = tuple[str, str]  # method and variant
+Values = Mapping[Identity, NDArray[np.float64]]
+"""Each item's score, by target, method and variant."""
+
+_SOURCE: Name = ("source-ft", "")
+_ORACLE: Name = ("target-ft", "oracle")
 
 
 def assembled(config: Mapping[str, Any], records: Mapping[str, Record]) -> dict[str, Any]:
@@ -48,6 +55,7 @@ def _task(config: Record, task: Record, records: Mapping[str, Record]) -> dict[s
         "majority": _known({target: test["majority"] for target, test in tests.items()}),
         "source_score": _source(config, task["task"], records),
         "rows": rows,
+        "means": _means(config["targets"], rows, values),
         "geometry": _geometry(task["geometry"], records),
     }
 
@@ -56,35 +64,79 @@ def _row(
     identity: Identity,
     entries: Sequence[Record],
     records: Mapping[str, Record],
-    values: Mapping[Identity, Any],
+    values: Values,
 ) -> dict[str, Any]:
     target, method, variant = identity
     tests = [records[f"test.{entry['key']}"] for entry in entries]
-    ours, base = values[identity], values.get((target, "source-ft", ""))
-    oracle = values.get((target, "target-ft", "oracle"))
-    score = mean(ours)
-    versus = gap = None
-    if base is not None and method != "source-ft":
-        versus = dict(zip(("difference", "low", "high"), paired_bootstrap(ours, base), strict=True))
-        if oracle is not None and mean(oracle) > mean(base):
-            gap = (score - mean(base)) / (mean(oracle) - mean(base))
-    scores = [test["score"] for test in tests]
     return {
         "target": target,
         "method": method,
         "variant": variant,
         "headline": entries[0]["headline"],
-        "score": score,
-        "standard_error": standard_error(ours),
-        "n": len(ours),
-        "seed_sd": float(np.std(scores, ddof=1)) if len(scores) > 1 else None,
-        "versus_source_ft": versus,
-        "gap_closed": gap,
+        **_standing([target], method, variant, values),
+        "seed_sd": _spread([test["score"] for test in tests]),
         "metrics": {
             name: mean([test["metrics"][name] for test in tests]) for name in tests[0]["metrics"]
         },
         "runs": [_run(entry, records) for entry in entries],
     }
+
+
+def _means(targets: Sequence[str], rows: Sequence[Record], values: Values) -> list[dict[str, Any]]:
+    """Means over the target languages, where they are several, of what all of them have."""
+    found: dict[tuple[str, str], list[Record]] = {}
+    for row in rows:
+        found.setdefault((row["method"], row["variant"]), []).append(row)
+    whole = {name: own for name, own in found.items() if len(own) == len(targets) > 1}
+    deployed = next((n for n, own in whole.items() if all(r["headline"] for r in own)), None)
+    return [
+        {
+            "method": name[0],
+            "variant": name[1],
+            "headline": name == deployed,
+            **_standing(targets, *name, values),
+            "deployed_versus": _versus(targets, deployed, name, values),
+            "seed_sd": _spread(np.mean([[r["score"] for r in row["runs"]] for row in own], axis=0)),
+        }
+        for name, own in whole.items()
+    ]
+
+
+def _standing(targets: Sequence[str], method: str, variant: str, values: Values) -> dict[str, Any]:
+    """A method's score over languages, each counting the same, and against source-ft there."""
+    ours = [values[target, method, variant] for target in targets]
+    score, gap = _mean_over(ours), None
+    versus = _versus(targets, (method, variant), _SOURCE, values)
+    if versus and all((target, *_ORACLE) in values for target in targets):
+        base, oracle = (
+            _mean_over([values[(target, *name)] for target in targets])
+            for name in (_SOURCE, _ORACLE)
+        )
+        gap = (score - base) / (oracle - base) if oracle > base else None
+    return {
+        "score": score,
+        "standard_error": standard_error_over(ours),
+        "n": sum(map(len, ours)),
+        "versus_source_ft": versus,
+        "gap_closed": gap,
+    }
+
+
+def _versus(targets: Sequence[str], one: Name | None, other: Name, values: Values) -> Record | None:
+    """The first less the second, with its interval; None where there are no two to compare."""
+    if one is None or one == other or any((target, *other) not in values for target in targets):
+        return None
+    differences = [values[(target, *one)] - values[(target, *other)] for target in targets]
+    return dict(zip(("difference", "low", "high"), bootstrap_over(differences), strict=True))
+
+
+def _mean_over(groups: Sequence[NDArray[np.float64]]) -> float:
+    return mean([mean(values) for values in groups])
+
+
+def _spread(scores: Sequence[float]) -> float | None:
+    """The standard deviation over seeds."""
+    return float(np.std(scores, ddof=1)) if len(scores) > 1 else None
 
 
 def _run(entry: Record, records: Mapping[str, Record]) -> dict[str, Any]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["mean", "paired_bootstrap", "standard_error"]
+__all__ = ["bootstrap_over", "mean", "paired_bootstrap", "standard_error", "standard_error_over"]
+
+Items: TypeAlias = Sequence[float] | NDArray[np.float64]
 
 
-def mean(values: Sequence[float]) -> float:
+def mean(values: Items) -> float:
     """The mean over items."""
     return math.fsum(values) / len(values)
 
 
-def standard_error(values: Sequence[float]) -> float | None:
+def standard_error(values: Items) -> float | None:
     """The standard error of the mean: the sample's standard deviation over sqrt(n).
 
     None for one item, which says nothing of others.
@@ -25,7 +29,7 @@ def standard_error(values: Sequence[float]) -> float | None:
 
 
 def paired_bootstrap(
-    values: Sequence[float], baseline: Sequence[float], *, resamples: int = 10_000, seed: int = 0
+    values: Items, baseline: Items, *, resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float, float]:
     """The difference of two means over the same items, and its 95% percentile interval.
 
@@ -35,9 +39,52 @@ def paired_bootstrap(
     Returns:
         difference, lower end, upper end.
     """
-    differences = np.asarray(values, float) - np.asarray(baseline, float)
+    return bootstrap_over(
+        [np.asarray(values, float) - np.asarray(baseline, float)], resamples=resamples, seed=seed
+    )
+
+
+def standard_error_over(groups: Sequence[Items]) -> float | None:
+    """The standard error of the mean of the groups' means; groups as `bootstrap_over` says."""
+    parts = [(weight, standard_error(values)) for weight, values in _strata(groups)]
+    errors = [weight * error for weight, error in parts if error is not None]
+    return math.hypot(*errors) if len(errors) == len(parts) else None
+
+
+def bootstrap_over(
+    groups: Sequence[Items], *, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float, float]:
+    """The mean of the groups' means, each group counting the same, and its 95% interval.
+
+    Groups of as many items are taken to hold the same items in one order, as translations of a test
+    set do, and an item is drawn for all of them: what makes it hard in one language may do so in
+    others. Where they are different items after all, that does the interval no harm.
+
+    Args:
+        groups: Each group's items; of a difference, each item's own.
+        resamples: How often items are drawn anew.
+        seed: For the draws.
+
+    Returns:
+        mean, lower end, upper end.
+    """
     rng = np.random.default_rng(seed)
-    n = len(differences)
-    drawn = np.array([differences[rng.integers(0, n, n)].mean() for _ in range(resamples)])
+    drawn, found = np.zeros(resamples), 0.0
+    for weight, values in _strata(groups):
+        n = len(values)
+        means = [values[rng.integers(0, n, n)].mean() for _ in range(resamples)]
+        drawn += weight * np.array(means)
+        found += weight * float(values.mean())
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(differences.mean()), float(low), float(high)
+    return found, float(low), float(high)
+
+
+def _strata(groups: Sequence[Items]) -> list[tuple[float, NDArray[np.float64]]]:
+    """For each number of items: the share of the groups that have it, and each item's mean."""
+    by_size: dict[int, list[Items]] = {}
+    for values in groups:
+        by_size.setdefault(len(values), []).append(values)
+    return [
+        (len(alike) / len(groups), np.mean(np.asarray(alike, float), axis=0))
+        for alike in by_size.values()
+    ]
