@@ -135,7 +135,7 @@ def inspect(
     if as_json:
         click.echo(jsonlib.dumps(facts))
     else:
-        from adamergex.cli.printing import print_inspection
+        from adamergex.cli.inspection import print_inspection
 
         print_inspection(facts)
 
