@@ -139,6 +139,19 @@ def test_products_of_different_shapes_are_not_added(xp):
         concatenated(random_product(xp, rng, 3, 4, 2), random_product(xp, rng, 4, 3, 2))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_factors_of_one_dtype_stay_in_it_and_others_are_widened(xp, dtype):
+    def one(kind, r):
+        return random_product(xp, np.random.default_rng(r), 5, 4, r, kind)
+
+    alike = concatenated(one(dtype, 2), one(dtype, 3))
+    assert alike.b.dtype == alike.a.dtype == getattr(xp, dtype)
+    mixed = concatenated(one(dtype, 2), one("float32", 3))
+    assert mixed.b.dtype == (xp.float64 if dtype == "float64" else xp.float32)
+    added = WeightSpace().applied(one(dtype, 2), one(dtype, 3))
+    assert added.a.dtype == mixed.a.dtype
+
+
 def test_shape_and_dense(xp):
     x = random_product(xp, np.random.default_rng(0), 3, 5, 2)
     assert x.shape == (3, 5)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adamergex.errors import InputError
 from adamergex.report.reading import checked, one_line, read_results
-from tests.support.results import named, results, row_of, write
+from tests.support.results import named, results, row_of, with_means, write
 
 
 def test_what_fits_is_read_as_it_stands(tmp_path):
@@ -65,6 +65,19 @@ def two_to_deploy(found):
     row_of(found, "source-ft")["headline"] = True
 
 
+def mean_twice(found):
+    means = named(with_means(found))["means"]
+    means.append(means[0])
+
+
+def mean_of_nothing(found):
+    named(with_means(found))["means"][0]["method"] = "xlt"
+
+
+def two_means_to_deploy(found):
+    named(with_means(found))["means"][0]["headline"] = True
+
+
 def task_twice(found):
     found["tasks"].append(found["tasks"][0])
 
@@ -83,6 +96,9 @@ def task_twice(found):
         (changed("versus_source_ft", {"difference": 0.1}), "tasks.0.rows.1.versus_source_ft.low"),
         (twice, "tasks.0.rows.16: found swh_Latn / source-ft / "),
         (two_to_deploy, "tasks.0.rows.7.headline"),
+        (mean_twice, "tasks.0.means: found one twice"),
+        (mean_of_nothing, "tasks.0.means: found one without a row"),
+        (two_means_to_deploy, "tasks.0.means: found a second one to deploy"),
         (task_twice, "tasks: found sib200, answers, sib200"),
     ],
 )

@@ -57,6 +57,17 @@ def test_the_means_have_a_table_with_what_deploying_gains_on_each_method():
     assert "mean over" not in printed(results())
 
 
+def test_a_column_of_means_that_says_nothing_is_left_out():
+    found = with_means(results())
+    for mean in found["tasks"][0]["means"]:
+        mean["deployed_versus"] = mean["seed_sd"] = None
+    text = printed(found)
+    heads = text[text.index("mean over 2 languages") : text.index("answers")]
+    assert "deployed against it" not in heads
+    assert " sd " not in heads
+    assert "against source-ft" in heads
+
+
 def test_what_was_read_is_printed_as_what_was_made(tmp_path):
     assert printed(read_results(write(tmp_path, results()))) == printed(results())
 

@@ -179,6 +179,21 @@ def test_means_are_compared_item_by_item_over_all_languages():
     assert list(rival.values()) == pytest.approx(wanted)
 
 
+def test_languages_with_other_numbers_of_items_count_the_same():
+    config, records = experiment(seeds=(0,))
+    for row in config["tasks"][0]["rows"]:
+        if row["target"] == "tr":
+            record = records[f"test.{row['key']}"]
+            record["values"], record["n"] = record["values"][: N // 2], N // 2
+    found = mean_of(assembled(config, records), "adamergex")
+    # Of the first ten items all are right in Turkish, in Persian 13 of 20.
+    assert found["score"] == pytest.approx((13 / N + 1) / 2)
+    assert found["n"] == N + N // 2
+    spread = np.std(test_record(13)["values"], ddof=1) / N**0.5
+    assert found["standard_error"] == pytest.approx(spread / 2)
+    assert found["versus_source_ft"]["difference"] == pytest.approx((13 / N + 1 - 10 / N - 0.9) / 2)
+
+
 def test_there_is_no_mean_of_one_language_or_of_what_one_lacks():
     assert assembled(*experiment(targets=("fa",)))["tasks"][0]["means"] == []
     config, records = experiment()

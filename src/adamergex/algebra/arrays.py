@@ -23,7 +23,8 @@ Namespace: TypeAlias = Any
 def namespace(*arrays: Array) -> Namespace:
     """The one array library that all of `arrays` belong to."""
     if all(isinstance(x, np.ndarray) for x in arrays):
-        return np  # it has the standard's names itself; the wrapper takes 0.1 s to load
+        # It has the standard's names, if not its tolerances; the wrapper takes 0.1 s to load.
+        return np
     return array_namespace(*arrays)
 
 

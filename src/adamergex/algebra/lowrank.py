@@ -69,7 +69,7 @@ def concatenated(*terms: LowRank) -> LowRank:
     Nothing is computed: factors of one dtype stay in it, others are widened to float32 or better.
 
     Raises:
-        InputError: Products of different shapes, or NaN or infinity in one.
+        InputError: Products of different shapes; NaN or infinity in what is widened.
     """
     for term in terms[1:]:
         if term.shape != terms[0].shape:
@@ -83,9 +83,7 @@ def concatenated(*terms: LowRank) -> LowRank:
 def _joined(factors: list[Array], name: str, axis: int) -> Array:
     if any(x.dtype != factors[0].dtype for x in factors):
         factors = [wide(x, name) for x in factors]
-    joined = namespace(*factors).concat(factors, axis=axis)
-    wide(joined, name)  # for its check
-    return joined
+    return namespace(*factors).concat(factors, axis=axis)
 
 
 @dataclass(frozen=True)

@@ -91,8 +91,8 @@ def save_adapter(
     with staged(output) as folder:
         with (
             _one_blas_thread(),
-            ThreadPoolExecutor(threads) as pool,
             tensor_file(folder / WEIGHTS_FILE, infos) as put,
+            ThreadPoolExecutor(threads) as pool,
         ):
             provenance = pool.map(_provenance, inputs.values())
             outcome = _outcome(units, list(pool.map(partial(_written, put), units)))
@@ -121,8 +121,9 @@ def _written(put: Callable[[str, NDArray], None], unit: Unit) -> Computed:
 def _keep_freed_memory() -> None:
     """Without it glibc hands the memory of most arrays back to the system when they are freed.
 
-    Taking it in again for the next ones was half of a merge. When a block as large as this one is
-    freed, glibc raises the size from which on it does so to twice the block.
+    Taking it in again for the next ones was a quarter of a merge. Once a block as large as this one
+    was freed, glibc maps and hands back one by one only what is larger: for the rest of the
+    process, as after any such array. Other C libraries do not mind.
     """
     np.empty(2**25 - 2**13, np.uint8)
 

@@ -15,14 +15,14 @@ __all__ = ["Cell", "Line", "floor", "lines"]
 
 @dataclass(frozen=True)
 class Cell:
-    """One method in one language.
+    """One method in one language, or in the mean.
 
     Attributes:
         score: With its standard error.
         difference: From source-ft, with its interval; may be empty.
         sd: Over seeds; may be empty.
-        bold: Best of the language's rows, oracles aside, and its interval excludes 0.
-        baseline_best: Best of them, and source-ft itself.
+        bold: Best of its column, oracles aside, and its interval excludes 0.
+        baseline_best: Best of it, and source-ft itself.
         headline: The row to deploy.
     """
 
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """One method and variant in every language; None where it was not measured."""
+    """One method and variant in every column; None where it was not measured."""
 
     method: str
     variant: str
@@ -82,7 +82,7 @@ def lines(results: Results, task: Task) -> list[Line]:
 
 
 def floor(results: Results, task: Task) -> list[tuple[str, list[str]]]:
-    """What takes no skill, by language: the majority class and chance, where they are defined."""
+    """What takes no skill, by column: the majority class and chance, where they are defined."""
     found: list[tuple[str, list[float | None]]] = []
     if task.majority is not None:
         found.append(("majority class", [task.majority.get(target) for target in results.targets]))

@@ -153,7 +153,7 @@ class Row(Standing):
 
 
 class Mean(Standing):
-    """Over the target languages.
+    """Over the target languages; `n` counts each language's items.
 
     Attributes:
         deployed_versus: The row to deploy less this one.
@@ -289,3 +289,10 @@ def _misfits(results: Results) -> Iterator[tuple[str, str, str]]:
                 yield f"{where}.headline", "a second one", f"one row to deploy in {row.target}"
             if row.headline:
                 deployed.add(row.target)
+        means = [(mean.method, mean.variant) for mean in task.means]
+        if len(set(means)) < len(means):
+            yield f"tasks.{i}.means", "one twice", "each method and variant once"
+        if not {*means} <= {(row.method, row.variant) for row in task.rows}:
+            yield f"tasks.{i}.means", "one without a row", "methods and variants of the rows"
+        if sum(mean.headline for mean in task.means) > 1:
+            yield f"tasks.{i}.means", "a second one to deploy", "one row to deploy"

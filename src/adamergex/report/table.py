@@ -14,6 +14,7 @@ from adamergex.report.reading import Results, Standing, Task, checked
 from adamergex.report.text import (
     best,
     difference,
+    drawn,
     helps,
     metric_name,
     number,
@@ -51,20 +52,21 @@ def print_table(results: Results | Mapping[str, Any], console: Console | None = 
 
 def _means(task: Task, languages: int) -> Table:
     title = f"{task.task}, mean over {languages} languages: test {metric_name(task.metric)}"
-    caption = "sd over seeds; " * any(mean.seed_sd is not None for mean in task.means)
-    caption += "intervals draw an item for all languages at once"
-    table = Table(title=Text(title), box=SIMPLE_HEAD, caption=Text(caption))
+    means = sorted(task.means, key=lambda mean: mean.oracle)
+    columns = {
+        metric_name(task.metric): [score(mean) for mean in means],
+        "sd": ["" if mean.seed_sd is None else number(mean.seed_sd) for mean in means],
+        "against source-ft": [difference(mean.versus_source_ft) for mean in means],
+        "deployed against it": [difference(mean.deployed_versus) for mean in means],
+    }
+    table = Table(title=Text(title), box=SIMPLE_HEAD, caption=Text(drawn(task)))
     table.add_column("method")
-    for heading in (metric_name(task.metric), "sd", "against source-ft", "deployed against it"):
-        table.add_column(Text(heading), justify="right")
-    for mean in sorted(task.means, key=lambda mean: mean.oracle):
-        cells = (
-            score(mean),
-            "" if mean.seed_sd is None else number(mean.seed_sd),
-            difference(mean.versus_source_ft),
-            difference(mean.deployed_versus),
-        )
-        table.add_row(_named(mean), *map(Text, cells))
+    for heading, cells in columns.items():
+        if any(cells):
+            table.add_column(Text(heading), justify="right")
+    shown = [cells for cells in columns.values() if any(cells)]
+    for mean, *cells in zip(means, *shown, strict=True):
+        table.add_row(Text(_named(mean)), *map(Text, cells))
     return table
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "best",
     "caveats",
     "difference",
+    "drawn",
     "facts",
     "gap",
     "helps",
@@ -103,10 +104,17 @@ def score(found: Score) -> str:
 
 
 def difference(versus: Versus | None) -> str:
-    """The difference from source-ft with its interval; empty where there is none."""
+    """A difference with its interval; empty where there is none."""
     if versus is None:
         return ""
     return f"{_signed(versus.difference)} [{_signed(versus.low)}, {_signed(versus.high)}]"
+
+
+def drawn(task: Task) -> str:
+    """How the interval of the mean over languages treats what they may have in common."""
+    if len(set(task.n_test.values())) == 1:
+        return "its interval draws an item for all languages at once, as translations need it"
+    return "its interval draws languages with other numbers of items apart, as if unrelated"
 
 
 def gap(row: Row) -> str:
@@ -190,15 +198,12 @@ def caveats(results: Results, task: Task) -> list[str]:
             "nothing about another training run."
         )
         sentences.append(
-            "Bold: the best score of a language, oracle aside, if its interval excludes 0. It is "
+            "Bold: the best score of a column, oracle aside, if its interval excludes 0. It is "
             "picked on test among all rows and not corrected for their number, which flatters it. "
             "† marks the best score where it is source-ft itself."
         )
     if task.means:
-        sentences.append(
-            "The mean counts every language the same; its interval draws an item for all languages "
-            "at once, as translations of one test set need it."
-        )
+        sentences.append(f"The mean counts every language the same; {drawn(task)}.")
     if seeds > 1:
         sentences.append(
             f"Scores are means over {seeds} seeds; their standard deviation (sd) says how far "

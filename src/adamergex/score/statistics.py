@@ -58,7 +58,8 @@ def bootstrap_over(
 
     Groups of as many items are taken to hold the same items in one order, as translations of a test
     set do, and an item is drawn for all of them: what makes it hard in one language may do so in
-    others. Where they are different items after all, that does the interval no harm.
+    others. If they are other items, in an order that says nothing of them, the interval is as wide
+    as it should be. Groups of other sizes are drawn apart, as if they had nothing in common.
 
     Args:
         groups: Each group's items; of a difference, each item's own.
