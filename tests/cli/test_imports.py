@@ -49,3 +49,12 @@ def test_inspect(tmp_path):
 
 def test_help():
     assert not imported("--help") & {*HEAVY, "numpy", "pydantic"}
+
+
+def test_what_starts_a_step_does_not_import_what_only_some_steps_need():
+    """Every worker of a cluster loads this, and torch would take it seconds."""
+    program = "import sys, adamergex.run.functions, adamergex.run.ray; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert not {*done.stdout.split()} & {*HEAVY, "ray"}

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from adamergex.errors import AdamergexError
-from adamergex.run.results import assembled
 from adamergex.run.store import read_record
 from adamergex.run.training import (
     Config,
@@ -141,6 +140,8 @@ def geometry(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG0
 
 def results(config: Config, inputs: Inputs, out: Path) -> Record:
     """All the numbers of the experiment in one place, out/results.json."""
+    from adamergex.run.results import assembled
+
     found = assembled(config, {role: read_record(folder) for role, folder in inputs.items()})
     (out / "results.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     return {}
