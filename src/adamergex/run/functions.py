@@ -76,10 +76,10 @@ def add_sparse(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: AR
 
 def score(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
     """An adapter's, or the base model's, answers to questions of one language."""
-    from adamergex.score import scored
-
     if "unchanged" in inputs and read_record(inputs["adapter"])["scale"] == 0:
         return read_record(inputs["unchanged"])
+    from adamergex.score import scored
+
     adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
     model = model_of(config, inputs)
     return scored(model, adapter, config["data"], inputs, config.get("prompting"))
