@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from adamergex.run import ray
+from adamergex.run.local import set_up
 from adamergex.run.shared import store_at
 from adamergex.step import Step
 
 HELD = "select"
-"""Steps of this kind wait until there is a file `go` on the trail."""
+"""Steps of this kind, once begun, wait until there is a file `go` on the trail."""
 
 _really_performed = ray.performed_there
 
@@ -26,8 +27,15 @@ def on_trail(step: Step, trail: Path) -> Step:
 
 
 def performed_in_sight(step: Step, place: str, threads: int, version: str) -> None:
-    """Takes the place of performed_there: writes down who does the step, then does it."""
-    trail = _written_down(step)
+    """Takes the place of performed_there: writes down who does the step, then does it.
+
+    A step does not begin while there is a file `later.` and its folder on the trail.
+    """
+    trail = Path(step.label)
+    while (trail / f"later.{step.folder}").exists():
+        time.sleep(0.02)
+    set_up(threads)  # a step has begun from here on, and is not interrupted
+    _written_down(step)
     while step.kind == HELD and not (trail / "go").exists():
         time.sleep(0.02)
     _really_performed(step, place, threads, version)
@@ -39,12 +47,11 @@ def died_in_sight(step: Step, place: str, threads: int, version: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _written_down(step: Step) -> Path:
+def _written_down(step: Step) -> None:
     trail = Path(step.label)
     new = trail / f".{step.folder}.{os.getpid()}"
     new.write_text(str(os.getppid()))
     new.rename(trail / new.name[1:])
-    return trail
 
 
 def attempts(trail: Path, step: Step) -> dict[int, int]:
