@@ -61,11 +61,10 @@ def _means(task: Task, languages: int) -> Table:
     }
     table = Table(title=Text(title), box=SIMPLE_HEAD, caption=Text(drawn(task)))
     table.add_column("method")
-    for heading, cells in columns.items():
-        if any(cells):
-            table.add_column(Text(heading), justify="right")
-    shown = [cells for cells in columns.values() if any(cells)]
-    for mean, *cells in zip(means, *shown, strict=True):
+    shown = {heading: cells for heading, cells in columns.items() if any(cells)}
+    for heading in shown:
+        table.add_column(Text(heading), justify="right")
+    for mean, *cells in zip(means, *shown.values(), strict=True):
         table.add_row(Text(_named(mean)), *map(Text, cells))
     return table
 
