@@ -29,7 +29,7 @@ from tests.run.test_local import (
     UNFORESEEN,
     store,  # noqa: F401 - a fixture
 )
-from tests.support import clusters
+from tests.support import buckets, clusters
 from tests.support.backbones import QUIET_TRAINING
 from tests.support.clusters import HELD, alive, attempts, eventually, kill_node, on_trail
 from tests.support.folders import write_lora
@@ -44,7 +44,14 @@ SMALLEST = 75 * 2**20
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def bucket():
+    """The URL of an S3 that every node reaches."""
+    with buckets.s3() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, bucket):
     """A head that does nothing, and two nodes of one CPU, with a cache each."""
     from ray.cluster_utils import Cluster
 
@@ -273,14 +280,14 @@ def test_options_of_the_other_executor_are_refused(capsys, options, message):
 
 @pytest.mark.slow
 @QUIET_TRAINING
-def test_a_recipe_here_on_a_cluster_and_with_a_ray_of_its_own(cluster, routing, tmp_path):  # noqa: F811
-    """A model and data in local files, which the nodes know from the store alone."""
+def test_a_recipe_here_on_a_cluster_and_with_a_ray_of_its_own(cluster, bucket, routing, tmp_path):  # noqa: F811
+    """A model and data in local files, which the nodes know from S3 alone."""
     recipe, changes = routing
     program = [sys.executable, "-m", "adamergex", "run", recipe, *changes, "--output"]
     on_ray = ["--executor", "ray", "--store"]
     for output, options in {
         "here": ["--workers", "2"],
-        "cluster": [*on_ray, f"file://{tmp_path / 'shared'}", "--address", cluster.address],
+        "cluster": [*on_ray, f"{bucket}/steps", "--address", cluster.address],
         "own": [*on_ray, tmp_path / "steps"],
     }.items():
         # Ray writes the token of a cluster of its own into the user's folder.

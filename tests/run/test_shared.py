@@ -2,8 +2,8 @@
 
 import json
 
-import fsspec
 import pytest
+from fsspec.core import url_to_fs
 
 from adamergex.errors import AdamergexError, InputError
 from adamergex.run import Store
@@ -11,6 +11,7 @@ from adamergex.run.functions import FUNCTIONS
 from adamergex.run.shared import SharedStore, store_at
 from adamergex.run.store import RECORD_FILE
 from adamergex.step import Step, digest
+from tests.support.buckets import STORES
 from tests.support.folders import write_lora
 
 TASK, REFERENCE = (Step("train", {"name": name}) for name in ("task", "reference"))
@@ -23,37 +24,45 @@ SUM = Step(
 WEIGHTS = "adapter/adapter_model.safetensors"
 
 
-@pytest.fixture
-def remote():
-    """An object store in this process: folders are only parts of names in it."""
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    yield files
-    files.store.clear()
+@pytest.fixture(scope="module", params=STORES)
+def bucket(request):
+    """The URL of an object store: folders are only parts of names in it."""
+    with STORES[request.param]() as url:
+        yield url
 
 
 @pytest.fixture
-def shared(remote, tmp_path):
+def shared(bucket, tmp_path):
     """A store there with two adapters, seen from a machine that has nothing of them."""
-    store = SharedStore("memory://bucket/steps", tmp_path / "maker")
+    store = SharedStore(f"{bucket}/{tmp_path.name}", tmp_path / "maker")
     for seed, step in enumerate((TASK, REFERENCE)):
         store.cache.fill(step, lambda out, seed=seed: write_lora(out / "adapter", seed) and {})
         store.perform(step)
-    return seen_from(tmp_path / "machine")
+    return seen_from(store, tmp_path / "machine")
 
 
-def seen_from(cache):
-    return SharedStore("memory://bucket/steps", cache)
+@pytest.fixture
+def remote(shared):
+    """What is there, without the store; it is the object that every store of that kind uses."""
+    return url_to_fs(shared.url)[0]
 
 
-def at(step, name=RECORD_FILE):
-    return f"/bucket/steps/{step.folder}/{name}"
+def seen_from(store, cache):
+    return SharedStore(store.url, cache)
+
+
+def at(store, step, name=RECORD_FILE):
+    return f"{store.url.partition('://')[2]}/{step.folder}/{name}"
+
+
+def contents(store, remote):
+    return {name: remote.cat_file(name) for name in remote.find(store.url)}
 
 
 def test_a_step_is_done_on_one_machine_and_read_on_another(shared, tmp_path):
     assert not shared.finished(SUM)
     shared.perform(SUM)
-    other = seen_from(tmp_path / "other")
+    other = seen_from(shared, tmp_path / "other")
     assert other.finished(SUM)
     assert other.damage(SUM) is None
     folder = other.path(SUM)
@@ -65,39 +74,39 @@ def test_a_step_is_done_on_one_machine_and_read_on_another(shared, tmp_path):
 
 def test_the_record_is_put_there_last(shared, remote, monkeypatch):
     put = []
-    really = type(remote).put_file
+    really = remote.put_file
 
-    def seen(self, local, name, *args, **options):
+    def seen(local, name, *args, **options):
         put.append(name.partition(f"{SUM.folder}/")[2])
-        return really(self, local, name, *args, **options)
+        return really(local, name, *args, **options)
 
-    monkeypatch.setattr(type(remote), "put_file", seen)
+    monkeypatch.setattr(remote, "put_file", seen)
     shared.perform(SUM)
     assert WEIGHTS in put
     assert put.index(RECORD_FILE) == len(put) - 1
 
 
 def test_an_interrupted_upload_is_not_finished_and_is_done_again(shared, remote, monkeypatch):
-    really = type(remote).put_file
+    really = remote.put_file
     with monkeypatch.context() as patch:
 
-        def interrupted(self, local, name, *args, **options):
+        def interrupted(local, name, *args, **options):
             if name.endswith(RECORD_FILE):
                 raise KeyboardInterrupt
-            return really(self, local, name, *args, **options)
+            return really(local, name, *args, **options)
 
-        patch.setattr(type(remote), "put_file", interrupted)
+        patch.setattr(remote, "put_file", interrupted)
         with pytest.raises(KeyboardInterrupt):
             shared.perform(SUM)
-    assert remote.exists(at(SUM, WEIGHTS))
+    assert remote.exists(at(shared, SUM, WEIGHTS))
     assert not shared.finished(SUM)
     shared.perform(SUM)
     assert shared.finished(SUM)
 
 
 def test_what_is_not_what_was_put_there_is_refused_and_forgotten(shared, remote):
-    remote.pipe_file(at(TASK, WEIGHTS), remote.cat_file(at(TASK, WEIGHTS))[:-1] + b"?")
-    problem = f"^memory://bucket/steps: {TASK.folder}: {WEIGHTS} has changed since it was made"
+    remote.pipe_file(at(shared, TASK, WEIGHTS), remote.cat_file(at(shared, TASK, WEIGHTS))[:-1] + b"?")
+    problem = f"^{shared.url}: {TASK.folder}: {WEIGHTS} has changed since it was made"
     with pytest.raises(AdamergexError, match=problem):
         shared.perform(SUM)
     assert not shared.cache.finished(TASK)
@@ -118,19 +127,19 @@ def test_a_damaged_copy_in_the_cache_is_fetched_anew(shared):
 
 
 def test_a_missing_file_and_a_record_cut_short_are_damage(shared, remote):
-    remote.rm_file(at(TASK, WEIGHTS))
+    remote.rm_file(at(shared, TASK, WEIGHTS))
     assert shared.damage(TASK) == f"{WEIGHTS} is missing"
-    remote.pipe_file(at(TASK), b'{"kind"')
+    remote.pipe_file(at(shared, TASK), b'{"kind"')
     assert shared.damage(TASK) == f"{RECORD_FILE} cannot be read"
     shared.discard(TASK)
     assert not shared.finished(TASK)
-    assert not [name for name in remote.store if TASK.folder in name]
+    assert not [name for name in contents(shared, remote) if TASK.folder in name]
     shared.discard(TASK)  # another machine may have been faster
 
 
 @pytest.mark.parametrize("name", ["../outside", "/outside", "adapter/../../outside"])
 def test_a_record_leads_nowhere_outside_its_step(shared, remote, tmp_path, name):
-    remote.pipe_file(at(TASK), json.dumps({"files": {name: "00"}}).encode())
+    remote.pipe_file(at(shared, TASK), json.dumps({"files": {name: "00"}}).encode())
     with pytest.raises(AdamergexError, match="lies outside its step"):
         shared.path(TASK)
 
@@ -154,14 +163,12 @@ def test_local_files_are_put_there_once_and_read_from_there(shared, remote, tmp_
 
     monkeypatch.setitem(FUNCTIONS, "probe", probe)
     shared.give(step)
-    there = dict(remote.store)
-    seen_from(tmp_path / "again").give(step)
-    assert {name: file.getvalue() for name, file in remote.store.items()} == {
-        name: file.getvalue() for name, file in there.items()
-    }
+    there = contents(shared, remote)
+    seen_from(shared, tmp_path / "again").give(step)
+    assert contents(shared, remote) == there
     assert not [name for name in there if name.endswith("README.md")]
     rows.unlink()
-    other = seen_from(tmp_path / "other")
+    other = seen_from(shared, tmp_path / "other")
     other.perform(step)
     record = other.record(step)
     assert record["names"] == ["model", "en.csv"]
@@ -186,10 +193,12 @@ def test_a_url_of_an_unknown_kind(url):
         store_at(url)
 
 
-def test_storage_that_cannot_be_reached_is_named_and_is_not_an_empty_store(shared, monkeypatch):
+def test_storage_that_cannot_be_reached_is_named_and_is_not_an_empty_store(
+    shared, remote, monkeypatch
+):
     def refused(*args, **options):
         raise PermissionError(13, "Forbidden")
 
-    monkeypatch.setattr(type(fsspec.filesystem("memory")), "info", refused)
-    with pytest.raises(AdamergexError, match=r"^memory://bucket/steps: PermissionError: .*"):
+    monkeypatch.setattr(remote, "info", refused)
+    with pytest.raises(AdamergexError, match=rf"^{shared.url}: PermissionError: .*"):
         shared.finished(TASK)
