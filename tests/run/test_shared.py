@@ -105,7 +105,8 @@ def test_an_interrupted_upload_is_not_finished_and_is_done_again(shared, remote,
 
 
 def test_what_is_not_what_was_put_there_is_refused_and_forgotten(shared, remote):
-    remote.pipe_file(at(shared, TASK, WEIGHTS), remote.cat_file(at(shared, TASK, WEIGHTS))[:-1] + b"?")
+    weights = at(shared, TASK, WEIGHTS)
+    remote.pipe_file(weights, remote.cat_file(weights)[:-1] + b"?")
     problem = f"^{shared.url}: {TASK.folder}: {WEIGHTS} has changed since it was made"
     with pytest.raises(AdamergexError, match=problem):
         shared.perform(SUM)
