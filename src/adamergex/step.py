@@ -33,6 +33,7 @@ class Step:
         files: SHA-256 -> where a file with that content lies. `config` names it by the SHA-256;
             the place is not part of the identity.
         processes: How many share the work, where it is a training; not part of the identity.
+        shard: Whether they divide the base model among them; not part of it either.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Step:
     version: int = 1
     files: Mapping[str, Path] = field(default_factory=dict)
     processes: int = 1
+    shard: bool = False
 
     @cached_property
     def fingerprint(self) -> str:

@@ -164,6 +164,7 @@ def leaves(section=Recipe, path=()):
 ELSEWHERE = {
     "folder": "where relative paths start, and no key of the file",
     "parallel.processes": "test_how_many_processes_train_changes_nothing",
+    "parallel.shard": "test_how_many_processes_train_changes_nothing",
     **{
         f"data_files.{key}": "test_where_files_lie_changes_nothing_and_what_is_in_them_does"
         for key in ("train", "dev", "test", "columns")
@@ -182,10 +183,12 @@ def plan(sections):
 
 
 def test_how_many_processes_train_changes_nothing():
-    alone, shared = plan(BASE), plan({**BASE, "parallel": {"processes": 4}})
+    alone, shared = (
+        plan({**BASE, **more}) for more in ({}, {"parallel": {"processes": 4, "shard": True}})
+    )
     assert alone == shared
-    assert {step.kind for step in shared if step.processes == 4} == {"train"}
-    assert {step.processes for step in alone} == {1}
+    assert {step.kind for step in shared if (step.processes, step.shard) == (4, True)} == {"train"}
+    assert {(step.processes, step.shard) for step in alone} == {(1, False)}
 
 
 TASK = {

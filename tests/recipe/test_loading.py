@@ -37,6 +37,7 @@ def loaded(extra="", changes=()):
         ("data_files: {emoji: {trian: x}}", "data_files.emoji.trian: found a key that there is "
          "not; needed train?"),
         ("scale: {select: best}", "scale.select: found best; needed 'dev', 'unlabelled' or"),
+        ("parallel: {shard: true}", "parallel: found {'shard': True}; needed processes: 2 or more"),
         ("scale: {select: fixed}", "scale: found {'select': 'fixed'}; needed one value in grid"),
         ("scale: {grid: []}", "scale.grid: found []"),
         ("seed: -1", "seed[0]: found -1"),

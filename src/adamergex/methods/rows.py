@@ -112,7 +112,7 @@ class Workshop:
             self._inputs(start=task, states=states),
             label=f"train {label}",
             files=self._files(rows),
-            processes=self.recipe.parallel.processes,
+            **self.recipe.parallel.model_dump(),
         )
 
     def references(self, reference: Reference, target: str) -> dict[str, Step]:
@@ -156,7 +156,7 @@ class Workshop:
             inputs,
             label=f"train {label}",
             files=self._files(rows),
-            processes=self.recipe.parallel.processes,
+            **self.recipe.parallel.model_dump(),
         )
 
     def sparse(

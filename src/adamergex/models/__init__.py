@@ -11,6 +11,7 @@ from adamergex.models.forward import (
     prefilled,
 )
 from adamergex.models.loading import backbone, backbone_family, tokenizer
+from adamergex.models.sharding import dividing
 from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
 from adamergex.models.states import answer_states, prompt_ids
 from adamergex.models.tokens import Tokens
@@ -26,6 +27,7 @@ __all__ = [
     "bfloat16_products",
     "cache_folder",
     "continued",
+    "dividing",
     "has_prefix",
     "last_hidden",
     "padded",

@@ -19,6 +19,7 @@ from adamergex.checkpoint import Checkpoint, LoraConfig, model_module, open_chec
 from adamergex.errors import InputError
 from adamergex.merging import update
 from adamergex.models.forward import has_prefix, last_hidden, packed, padded
+from adamergex.models.sharding import like
 from adamergex.models.sparse import is_sparse, sparse_changes
 from adamergex.models.tokens import Tokens, pair_tokens, row_tokens
 from adamergex.tasks import Example
@@ -163,8 +164,8 @@ def _weight_changes(model: Any, checkpoint: Checkpoint) -> list[tuple[Tensor, Te
         if not isinstance(module, torch.nn.Linear) or module is model.get_output_embeddings():
             return None
         product = update(checkpoint, name)
-        b, a = (torch.from_numpy(wide(x)).to(module.weight) for x in (product.b, product.a))
-        changes.append((module.weight, b @ a))
+        b, a = (torch.from_numpy(wide(x)) for x in (product.b, product.a))
+        changes.append((module.weight, like(b @ a, module.weight)))
     return changes
 
 

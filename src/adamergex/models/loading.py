@@ -22,6 +22,7 @@ from transformers import (
 from adamergex.errors import AdamergexError, InputError
 from adamergex.models.backbone import Backbone
 from adamergex.models.builtin import BUILTIN, prepared
+from adamergex.models.sharding import divided
 
 __all__ = ["backbone", "backbone_family", "tokenizer"]
 
@@ -55,7 +56,8 @@ def backbone(name: str, labels: int | None = None) -> Backbone:
     with _readable(name):
         model = _loaded(name, family, labels)
         reader = AutoTokenizer.from_pretrained(**_source(name))
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    # Divided before it is moved: the whole may be too large for one GPU.
+    divided(name, model).to("cuda" if torch.cuda.is_available() else "cpu")
     model.eval()
     model.requires_grad_(False)
     return Backbone(model, reader, family)

@@ -11,6 +11,7 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 
 __all__ = ["Parallel", "Section", "Trainer", "Training"]
@@ -93,6 +94,15 @@ class Parallel(Section):
 
     Attributes:
         processes: How many, on a GPU each if there are any.
+        shard: Whether they divide the base model's layers among them, for a model that fits on one
+            GPU, but not beside what training it needs.
     """
 
     processes: PositiveInt = 1
+    shard: bool = False
+
+    @model_validator(mode="after")
+    def _several(self) -> Parallel:
+        if self.shard and self.processes == 1:
+            raise ValueError("processes: 2 or more, for shard to divide a model among them")
+        return self

@@ -1,7 +1,7 @@
 """One training shared by several processes of a machine, each on a GPU of its own if there are any.
 
 torch starts the processes as torchrun would; what accelerate finds in their environment makes the
-trainer wrap the model in DistributedDataParallel.
+trainer wrap the model in DistributedDataParallel. What is frozen in it they may divide among them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import pickle
 import signal
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -103,6 +104,7 @@ def _member(step: Step, inputs: Mapping[str, Path], out: Path, scratch: Path) ->
     import torch
     from torch import distributed
 
+    from adamergex.models import dividing
     from adamergex.run.functions import FUNCTIONS
     from adamergex.run.local import start_worker
 
@@ -112,7 +114,8 @@ def _member(step: Step, inputs: Mapping[str, Path], out: Path, scratch: Path) ->
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     try:
-        record = FUNCTIONS[step.kind](step.config, inputs, out)
+        with dividing() if step.shard else nullcontext():
+            record = FUNCTIONS[step.kind](step.config, inputs, out)
     except AdamergexError as error:
         draft = scratch / os.environ["RANK"]
         draft.write_bytes(pickle.dumps(error))

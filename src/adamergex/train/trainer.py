@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from trl.trainer.sft_trainer import SFTTrainer
 
 from adamergex.models import last_hidden
@@ -44,12 +45,16 @@ class BelowTheHead:
     """
 
     accelerator: Any
+    model: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         count, index = self.accelerator.num_processes, self.accelerator.process_index
         if count > 1:
             self.data_collator = _share(self.data_collator, index, count)
+            # The same in all from the start, or divided among them: not to be sent round.
+            frozen = [n for n, p in self.model.named_parameters() if not p.requires_grad]
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.model, frozen)
 
     def get_train_dataloader(self) -> Any:
         """See transformers' Trainer."""
