@@ -1,6 +1,7 @@
 """What README and docs promise: files that exist, commands and options that exist."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def test_commands_and_options_exist(page):
     options = {option for found in known.values() for option in found} | {"--help"}
     for option in re.findall(r"`(--[a-z0-9-]+)", text):
         assert option in options | {"--max-lora-rank"}, option
+
+
+def test_tables_are_what_the_results_say():
+    tables = runpy.run_path(str(ROOT / "docs" / "tables.py"))
+    pages = [page.read_text(encoding="utf-8") for page in PAGES]
+    assert any(tables["BLOCK"].search(text) for text in pages)
+    for text in pages:
+        assert tables["written"](text) == text
 
 
 def test_the_tests_that_the_security_page_names_exist():

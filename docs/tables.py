@@ -1,0 +1,92 @@
+"""Writes the tables of docs/*.md from results.json files of runs: no figure of theirs is typed.
+
+A table stands between `<!-- results/NAME -->`, where docs/results/NAME/results.json is meant, and
+`<!-- end -->`. With `alignment` after the name it also has the cosine of Rt - Rs with the target
+task's own divergence.
+
+    python docs/tables.py                    writes them anew
+    python docs/tables.py NAME RUN           first takes the results of a run: of the folder RUN
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from adamergex.report.reading import Mean, Results, Row, Standing, Task, Versus, read_results
+
+DOCS = Path(__file__).parent
+BLOCK = re.compile(r"(<!-- (results/[a-z0-9-]+)( alignment)? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def written(text: str) -> str:
+    """A page with its tables as the results have them."""
+
+    def block(match: re.Match[str]) -> str:
+        results = read_results(DOCS / match[2])
+        lines = list(table(results, results.tasks[0], alignment=bool(match[3])))
+        return match[1] + "\n".join(lines) + "\n" + match[4]
+
+    return BLOCK.sub(block, text)
+
+
+def table(results: Results, task: Task, *, alignment: bool) -> Iterator[str]:
+    """A row for each method: each language's score and settings, then the mean's differences."""
+    deployed = any(mean.deployed_versus for mean in task.means)
+    heads = ["method", *map(results.language, results.targets), "mean, against source-ft"]
+    heads += ["shipped, against it"] * deployed + ["alignment"] * alignment
+    yield line(heads)
+    yield line(["---"] * len(heads))
+    for mean in sorted(task.means, key=lambda mean: mean.oracle):
+        if mean.variant == "best of these":
+            continue
+        own = (row for row in task.rows if named(row) == named(mean))
+        cells = [named(mean), *map(scored, own), difference(mean.versus_source_ft)]
+        cells += [difference(mean.deployed_versus)] * deployed
+        cells += [aligned(results, task, mean)] * alignment
+        yield line(cells)
+
+
+def named(row: Standing) -> str:
+    return f"{row.method}, {row.variant}" if row.variant else row.method
+
+
+def scored(row: Row) -> str:
+    """The score, with the setting of each seed where there was one to choose."""
+    settings = [run.setting.partition("=")[2] for run in row.runs if run.setting]
+    return f"{row.score:.3f}" + (f" ({', '.join(settings)})" if settings else "")
+
+
+def difference(versus: Versus | None) -> str:
+    if versus is None:
+        return ""
+    return f"{versus.difference:.3f} [{versus.low:.3f}, {versus.high:.3f}]"
+
+
+def aligned(results: Results, task: Task, mean: Mean) -> str:
+    """The cosines of the languages, of the first seed."""
+    reference = mean.variant.partition(",")[0]
+    if mean.method != "adamergex":
+        return ""
+    found = [task.geometry[target][reference].alignment for target in results.targets]
+    return ", ".join(f"{relation.cosine:.2f}" for relation in found if relation)
+
+
+def line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def take(name: str, run: Path) -> None:
+    """Keeps the results of a run, without what its steps cost."""
+    found = json.loads((run / "results.json").read_text(encoding="utf-8")) | {"costs": []}
+    folder = DOCS / "results" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(found, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        take(sys.argv[1], Path(sys.argv[2]))
+    for page in DOCS.glob("*.md"):
+        page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
