@@ -125,7 +125,7 @@ def test_no_builder_stands_in_for_another(steps, tmp_path):
 def test_select_hands_on_the_adapter_that_dev_likes_best(steps, tmp_path, dev, best):
     inputs = {"adapter.0": steps["task"], "adapter.1": steps["oracle"]}
     for i, accuracy in enumerate(dev):
-        found = {"score": accuracy, "standard_error": 0.01}
+        found = {"score": accuracy, "values": [accuracy, accuracy]}
         inputs[f"dev.fa.{i}"] = write_record(tmp_path / f"dev{i}", **found)
     config = {"scales": [0.0, 0.5], "labels": ["t=0", "t=0.5"]}
     config |= {"by": "score", "languages": ["fa"]}
@@ -216,16 +216,21 @@ def test_geometry_without_an_oracle_has_no_alignment(steps, tmp_path):
 
 def test_the_choice_is_by_the_mean_over_the_languages_asked(steps, tmp_path):
     inputs = {"adapter.0": steps["task"], "adapter.1": steps["oracle"]}
+    right = {code: np.zeros((2, 10)) for code in ("fa", "tr")}
     for i, scores in enumerate(((0.5, 0.5), (0.9, 0.2))):
-        for code, value in zip(("fa", "tr"), scores, strict=True):
-            found = {"score": value, "standard_error": 0.03}
+        for code, value in zip(right, scores, strict=True):
+            right[code][i, : round(10 * value)] = 1
+            found = {"score": value, "values": right[code][i].tolist()}
             inputs[f"dev.{code}.{i}"] = write_record(tmp_path / f"{code}{i}", **found)
     (tmp_path / "out").mkdir()
     config = {"scales": [0, 1], "labels": ["0", "1"], "by": "score", "languages": ["fa", "tr"]}
     record = FUNCTIONS["select"](config, inputs, tmp_path / "out")
     assert record["chosen"] == 1
     assert [point["score"] for point in record["dev"]] == pytest.approx([0.5, 0.55])
-    assert record["dev"][1]["standard_error"] == pytest.approx(0.03 / 2**0.5)
+    # The languages ask the same questions: an item's mean over them is what varies.
+    items = (right["fa"][1] + right["tr"][1]) / 2
+    wanted = items.std(ddof=1) / len(items) ** 0.5
+    assert record["dev"][1]["standard_error"] == pytest.approx(wanted)
 
 
 def test_without_labels_the_choice_is_by_what_the_answers_say(steps, tmp_path):

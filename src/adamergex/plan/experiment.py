@@ -133,7 +133,8 @@ class _Table:
             "scales": [setting.scale for setting in row.settings],
             "labels": [setting.label for setting in row.settings],
         }
-        return Step("select", config, inputs, label=f"choose {row.method} {row.variant}, {target}")
+        label = f"choose {row.method} {row.variant}, {target}"
+        return Step("select", config, inputs, label, version=1 if per_language else 2)
 
     def _to_choose_by(self, shop: Workshop, language: str) -> Data:
         """Dev questions; without their answers where no label may be used."""

@@ -101,7 +101,7 @@ def select(config: Config, inputs: Inputs, out: Path) -> Record:
 
 def _standing(config: Config, inputs: Inputs, candidate: int) -> Record:
     """A candidate's score, the mean over the languages that are asked, and its standard error."""
-    from adamergex.score import mean
+    from adamergex.score.statistics import mean, standard_error_over
     from adamergex.select import confidence
 
     records = [read_record(inputs[f"dev.{code}.{candidate}"]) for code in config["languages"]]
@@ -111,10 +111,10 @@ def _standing(config: Config, inputs: Inputs, candidate: int) -> Record:
             needed = "dev: answers in free text have no likelihood to choose by"
             raise AdamergexError(f"scale.select: found unlabelled; needed {needed}")
         return {"score": mean([confidence(rows) for rows in logs]), "standard_error": None}
-    errors = [record["standard_error"] for record in records]
-    known = None not in errors
-    error = sum(e**2 for e in errors) ** 0.5 / len(errors) if known else None
-    return {"score": mean([record["score"] for record in records]), "standard_error": error}
+    return {
+        "score": mean([record["score"] for record in records]),
+        "standard_error": standard_error_over([record["values"] for record in records]),
+    }
 
 
 def geometry(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
