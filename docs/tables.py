@@ -1,8 +1,8 @@
 """Writes the tables of docs/*.md from results.json files of runs: no figure of theirs is typed.
 
 A table stands between `<!-- results/NAME -->`, where docs/results/NAME/results.json is meant, and
-`<!-- end -->`. With `alignment` after the name it also has the cosine of Rt - Rs with the target
-task's own divergence.
+`<!-- end -->`. With `alignment` after the name its last column is the cosine of Rt - Rs with the
+target task's own divergence, instead of what is shipped against each row.
 
     python docs/tables.py                    writes them anew
     python docs/tables.py NAME RUN           first takes the results of a run: of the folder RUN
@@ -33,19 +33,16 @@ def written(text: str) -> str:
 
 def table(results: Results, task: Task, *, alignment: bool) -> Iterator[str]:
     """A row for each method: each language's score and settings, then the mean's differences."""
-    deployed = any(mean.deployed_versus for mean in task.means)
     heads = ["method", *map(results.language, results.targets), "mean, against source-ft"]
-    heads += ["shipped, against it"] * deployed + ["alignment"] * alignment
+    heads.append("alignment, first seed" if alignment else "shipped, against it")
     yield line(heads)
     yield line(["---"] * len(heads))
     for mean in sorted(task.means, key=lambda mean: mean.oracle):
         if mean.variant == "best of these":
             continue
         own = (row for row in task.rows if named(row) == named(mean))
-        cells = [named(mean), *map(scored, own), difference(mean.versus_source_ft)]
-        cells += [difference(mean.deployed_versus)] * deployed
-        cells += [aligned(results, task, mean)] * alignment
-        yield line(cells)
+        last = aligned(results, task, mean) if alignment else difference(mean.deployed_versus)
+        yield line([named(mean), *map(scored, own), difference(mean.versus_source_ft), last])
 
 
 def named(row: Standing) -> str:
