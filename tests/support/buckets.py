@@ -22,6 +22,7 @@ def s3():
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "nobody")
+        forget("s3")
         fsspec.filesystem("s3").mkdir(BUCKET)
         yield f"s3://{BUCKET}"
     server.stop()
@@ -37,8 +38,14 @@ def gs():
         port = free.getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        forget("gs")
         with create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET):
             yield f"gs://{BUCKET}"
+
+
+def forget(protocol):
+    """Has fsspec make its clients anew: those that it keeps know of an earlier server."""
+    fsspec.get_filesystem_class(protocol).clear_instance_cache()
 
 
 @contextmanager
