@@ -23,7 +23,7 @@ def s3():
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "nobody")
         forget("s3")
-        fsspec.filesystem("s3").mkdir(BUCKET)
+        fsspec.filesystem("s3").makedirs(BUCKET, exist_ok=True)  # moto remembers it
         yield f"s3://{BUCKET}"
     server.stop()
 
