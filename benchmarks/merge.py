@@ -216,8 +216,11 @@ def loaded_base(folder: Path, base: Path, layers: int, runs: int) -> None:
         {
             "`adamergex merge`": lambda: ours(folder),
             "PEFT, `cat`, base loaded": lambda: python(PEFT, folder, layers, base),
-            "`adamergex merge`, from disk": lambda: forgotten(read) or ours(folder),
-            "PEFT, from disk": lambda: forgotten(read) or python(PEFT, folder, layers, base),
+            "`adamergex merge`, from disk": lambda: (forgotten(read), ours(folder)),
+            "PEFT, from disk": lambda: (
+                forgotten(read),
+                python(PEFT, folder, layers, base),
+            ),
         },
         runs,
     )

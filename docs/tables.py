@@ -2,7 +2,7 @@
 
 A table stands between `<!-- results/NAME -->`, where docs/results/NAME/results.json is meant, and
 `<!-- end -->`. With `alignment` after the name its last column is the cosine of Rt - Rs with the
-target task's own divergence, instead of what is shipped against each row.
+target task's own divergence, instead of what is deployed against each row.
 
     python docs/tables.py                    writes them anew
     python docs/tables.py NAME RUN           first takes the results of a run: of the folder RUN
@@ -14,7 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from adamergex.report.reading import Mean, Results, Row, Standing, Task, Versus, read_results
+from adamergex.report.reading import Mean, Results, Row, Task, read_results
+from adamergex.report.text import difference, number, row_name
 
 DOCS = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- (results/[a-z0-9-]+)( alignment)? -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -34,31 +35,21 @@ def written(text: str) -> str:
 def table(results: Results, task: Task, *, alignment: bool) -> Iterator[str]:
     """A row for each method: each language's score and settings, then the mean's differences."""
     heads = ["method", *map(results.language, results.targets), "mean, against source-ft"]
-    heads.append("alignment, first seed" if alignment else "shipped, against it")
+    heads.append("alignment, first seed" if alignment else "deployed, against it")
     yield line(heads)
     yield line(["---"] * len(heads))
     for mean in sorted(task.means, key=lambda mean: mean.oracle):
         if mean.variant == "best of these":
             continue
-        own = (row for row in task.rows if named(row) == named(mean))
+        own = (row for row in task.rows if row_name(row) == row_name(mean))
         last = aligned(results, task, mean) if alignment else difference(mean.deployed_versus)
-        yield line([named(mean), *map(scored, own), difference(mean.versus_source_ft), last])
-
-
-def named(row: Standing) -> str:
-    return f"{row.method}, {row.variant}" if row.variant else row.method
+        yield line([row_name(mean), *map(scored, own), difference(mean.versus_source_ft), last])
 
 
 def scored(row: Row) -> str:
     """The score, with the setting of each seed where there was one to choose."""
     settings = [run.setting.partition("=")[2] for run in row.runs if run.setting]
-    return f"{row.score:.3f}" + (f" ({', '.join(settings)})" if settings else "")
-
-
-def difference(versus: Versus | None) -> str:
-    if versus is None:
-        return ""
-    return f"{versus.difference:.3f} [{versus.low:.3f}, {versus.high:.3f}]"
+    return number(row.score) + (f" ({', '.join(settings)})" if settings else "")
 
 
 def aligned(results: Results, task: Task, mean: Mean) -> str:
