@@ -1,9 +1,11 @@
 """Rows packed into one sequence attend each by itself: what they give is what each gives alone."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
-from adamergex.models import attention, backbone
+from adamergex.models import attention, backbone, padded
 from tests.support.backbones import FAMILIES, QUIET_TRAINING, write_tiny
 
 pytestmark = QUIET_TRAINING
@@ -42,7 +44,8 @@ def test_no_row_sees_another(decoder, lengths):
     assert wanted.abs().max() > 0.5
 
 
-def test_only_products_within_rows_are_made(decoder, rows, monkeypatch):
+@pytest.mark.parametrize("lengths", [LENGTHS, (3, 20, 9)])
+def test_only_products_within_rows_are_made(decoder, lengths, monkeypatch):
     seen = []
 
     def spy(module, query, key, *rest, usual=attention.sdpa_attention_forward, **options):
@@ -51,19 +54,39 @@ def test_only_products_within_rows_are_made(decoder, rows, monkeypatch):
 
     monkeypatch.setattr(attention, "sdpa_attention_forward", spy)
     with torch.no_grad():
+        decoder.hidden(decoder.model, drawn(lengths))
+    assert seen == [(n, n) for n in lengths] * decoder.model.config.num_hidden_layers
+
+
+def test_rows_that_are_not_packed_are_run_as_they_were(decoder, rows):
+    """Padded ones, too, which need transformers' mask."""
+    ids, mask = (x.flip(1) for x in padded([row[::-1] for row in rows]))
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+
+    @torch.no_grad()
+    def states():
+        output = decoder.model.get_decoder()(ids, attention_mask=mask, position_ids=positions)
+        return output.last_hidden_state[:, -1]
+
+    before = states()
+    with torch.no_grad():
         decoder.hidden(decoder.model, rows)
-    assert seen == [(n, n) for n in LENGTHS] * decoder.model.config.num_hidden_layers
+    torch.testing.assert_close(states(), before, rtol=0, atol=0)
+    each = torch.cat([alone(decoder, row)[0, -1:] for row in rows])
+    torch.testing.assert_close(before, each, rtol=1e-4, atol=1e-4)
 
 
-def test_the_model_is_left_as_it_was(decoder, rows, monkeypatch):
-    def fail(*_, **__):
-        raise RuntimeError("in the middle of a layer")
+def test_threads_run_one_model_at_once(decoder):
+    drawings = [drawn(n + k for n in LENGTHS) for k in range(24)]
 
-    monkeypatch.setattr(attention, "sdpa_attention_forward", fail)
-    with pytest.raises(RuntimeError, match="in the middle"), torch.no_grad():
-        decoder.hidden(decoder.model, rows)
-    assert decoder.model.config._attn_implementation == "sdpa"
-    alone(decoder, rows[0])
+    @torch.no_grad()
+    def states(rows):
+        return decoder.hidden(decoder.model, rows)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(states, drawings))
+    for x, rows in zip(found, drawings, strict=True):
+        torch.testing.assert_close(x, states(rows), rtol=1e-4, atol=1e-4)
 
 
 def test_another_attention_than_sdpa_is_left_to_transformers(decoder, rows):
@@ -76,8 +99,7 @@ def test_another_attention_than_sdpa_is_left_to_transformers(decoder, rows):
 
 
 @pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable. is deprecated:FutureWarning")
-def test_a_layer_that_runs_again_on_the_way_back_is_left_as_it_is(decoder, rows):
-    """It would run again after the block, with the attention that it had before."""
+def test_a_layer_that_runs_again_on_the_way_back_does_so_row_by_row(decoder, rows):
     with torch.no_grad():
         wanted = decoder.hidden(decoder.model, rows)
     decoder.model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -3,18 +3,22 @@
 Log-likelihoods are sums of up to ten terms of size 1 to 10 in float32: they agree to about 1e-5.
 """
 
+import threading
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from adamergex.errors import InputError
-from adamergex.models import Tokens
-from adamergex.score import choices, likelihoods
+from adamergex.models import Tokens, backbone
+from adamergex.score import batching, decoders, likelihoods
 from adamergex.tasks import Example, Item
 from adamergex.train import adapter_config
-from tests.support.backbones import QUIET_TRAINING, ROWS, STRUCTURES, completion_logits
+from tests.support.backbones import QUIET_TRAINING, ROWS, STRUCTURES, completion_logits, write_tiny
 from tests.support.models import randomised
 
 pytestmark = QUIET_TRAINING
@@ -83,9 +87,14 @@ def test_with_an_adapter(tiny, tiny_folder, tmp_path, structure):
 def test_how_items_are_batched_changes_nothing(tiny, monkeypatch, size):
     items = [item for pair in zip(made(SINGLE), made(MIXED), strict=True) for item in pair]
     usual = scores(tiny, tiny.model, items)
-    monkeypatch.setattr(choices, "_BATCH_TOKENS", size)
+    _batches_of(monkeypatch, size)
     for found, wanted in zip(scores(tiny, tiny.model, items), usual, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=0, atol=TOLERANCE)
+
+
+def _batches_of(monkeypatch, size):
+    for module in (batching, decoders):
+        monkeypatch.setattr(module, "BATCH_TOKENS", size)
 
 
 def test_greedy_is_what_decoding_would_write(tiny):
@@ -112,7 +121,7 @@ def test_choices_of_which_each_has_another_prompt(tiny):
     """As where prompts were cut on the left to make room for answers of different lengths."""
     ids = [tiny.tokens(Example(ROWS[1].prompt, choice), end=False) for choice in ("A", *LONGER)]
     cut = [Tokens(t.ids[i:], t.prompt_length - i) for i, t in enumerate(ids)]
-    found = choices.token_likelihoods(tiny, tiny.model, [cut])
+    found = decoders.token_likelihoods(tiny, tiny.model, [cut])
     for (log, _), t in zip(found[0], cut, strict=True):
         logits = tiny.model(input_ids=torch.tensor([t.ids])).logits[0].detach().log_softmax(-1)
         places = range(t.prompt_length - 1, len(t.ids) - 1)
@@ -122,9 +131,9 @@ def test_choices_of_which_each_has_another_prompt(tiny):
 @pytest.mark.parametrize("size", [1, 40])
 def test_many_choices_are_run_in_parts(tiny, monkeypatch, size):
     usual = scores(tiny, tiny.model, made(MIXED))
-    monkeypatch.setattr(choices, "_BATCH_CACHE", size)
+    monkeypatch.setattr(decoders, "_CACHE_TOKENS", size)
     rows = []
-    monkeypatch.setattr(choices, "continued", spy := _counting(rows))
+    monkeypatch.setattr(decoders, "continued", spy := _counting(rows))
     found = scores(tiny, tiny.model, made(MIXED))
     np.testing.assert_allclose(found, usual, rtol=0, atol=TOLERANCE)
     assert spy and max(rows) == 1 if size == 1 else max(rows) > 1
@@ -132,11 +141,11 @@ def test_many_choices_are_run_in_parts(tiny, monkeypatch, size):
 
 def _counting(rows):
     """`continued`, noting how many continuations each prompt has."""
-    usual = choices.continued
+    usual = decoders.continued
 
-    def continued(model, cache, mask, tails):
+    def continued(model, prompts, tails):
         rows.append(len(tails[0]))
-        return usual(model, cache, mask, tails)
+        return usual(model, prompts, tails)
 
     return continued
 
@@ -145,13 +154,116 @@ def test_a_batch_is_as_large_as_its_continuations_make_it(tiny, monkeypatch):
     """Many whole sentences after a prompt of one token are no small batch."""
     run = []
 
-    def continued(model, cache, mask, tails, usual=choices.continued):
+    def continued(model, prompts, tails, usual=decoders.continued):
         run.append(sum(len(tail) for row in tails for tail in row))
-        return usual(model, cache, mask, tails)
+        return usual(model, prompts, tails)
 
-    monkeypatch.setattr(choices, "continued", continued)
-    monkeypatch.setattr(choices, "_BATCH_TOKENS", 64)
+    monkeypatch.setattr(decoders, "continued", continued)
+    _batches_of(monkeypatch, 64)
     items = made(("a face with a big smile and an apple", " train"), ("",) * 20)
     found = scores(tiny, tiny.model, items)
     assert max(run) <= 64 < sum(run)
     np.testing.assert_allclose(found, [alone(tiny, items[0])] * 20, rtol=0, atol=TOLERANCE)
+
+
+SHOTS = "a lion = Animals train = Travel red apple ="
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """How many tokens each call of `prefilled` ran, and what it gave."""
+    seen = []
+
+    def prefilled(model, rows, opening=None, usual=decoders.prefilled):
+        seen.append((sum(map(len, rows)), opening))
+        return usual(model, rows, opening)
+
+    monkeypatch.setattr(decoders, "prefilled", prefilled)
+    return seen
+
+
+def few_shot(answers):
+    return made(answers, tuple(f"{SHOTS} {row.prompt}" for row in ROWS if row.prompt))
+
+
+@pytest.mark.parametrize("answers", [SINGLE, MIXED, LONGER])
+@pytest.mark.parametrize("kind", ["gemma3", "llama", "qwen3"])
+def test_examples_that_all_prompts_begin_with_are_run_once(kind, answers, tmp_path, runs):
+    decoder = backbone(str(write_tiny(kind, tmp_path)))
+    shots = decoder.tokens(Example(SHOTS, " x"), end=False).prompt_length
+    items = few_shot(answers)
+    for item, found in zip(items, scores(decoder, decoder.model, items), strict=True):
+        np.testing.assert_allclose(found, alone(decoder, item), rtol=0, atol=TOLERANCE)
+    assert shots > decoders._OPENING
+    (first, opening), *others = runs
+    assert (first, opening) == (shots, None)
+    assert others
+    assert all(opening is not None for _, opening in others)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_examples_that_all_prompts_begin_with_and_an_adapter(
+    tiny, tiny_folder, tmp_path, runs, structure
+):
+    fresh, again = (AutoModelForCausalLM.from_pretrained(tiny_folder) for _ in range(2))
+    adapted = randomised(get_peft_model(fresh, adapter_config(STRUCTURES[structure], tiny)), seed=2)
+    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    reference = PeftModel.from_pretrained(again, tmp_path / "adapter").eval()
+    items = few_shot(MIXED)
+    with tiny.adapted(tmp_path / "adapter") as model:
+        found = scores(tiny, model, items)
+    assert runs[0][1] is None
+    assert runs[-1][1] is not None
+    for item, row in zip(items, found, strict=True):
+        np.testing.assert_allclose(row, alone(tiny, item, reference), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_how_many_threads_score_changes_nothing(tiny, monkeypatch, threads):
+    """Nor does scoring change how many there are."""
+    items = made(SINGLE) + made(MIXED) + few_shot(LONGER)
+    usual = scores(tiny, tiny.model, items)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    seen = set()
+
+    def states(*arguments, usual=decoders.answer_states):
+        seen.add((threading.get_ident(), torch.get_num_threads()))
+        return usual(*arguments)
+
+    monkeypatch.setattr(decoders, "answer_states", states)
+    _batches_of(monkeypatch, 1)
+    try:
+        found = scores(tiny, tiny.model, items)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for row, wanted in zip(found, usual, strict=True):
+        np.testing.assert_allclose(row, wanted, rtol=0, atol=TOLERANCE)
+    assert {own for _, own in seen} == {1}
+    assert len(seen) <= threads
+
+
+def test_the_output_layer_is_gone_through_in_parts(tiny, monkeypatch):
+    items = made(MIXED)
+    usual = likelihoods(tiny, tiny.model, items)
+    monkeypatch.setattr(decoders, "_LOGITS", 64)
+    monkeypatch.setattr(decoders, "_HEAD_ROWS", 3)
+    for found, wanted in zip(likelihoods(tiny, tiny.model, items), usual, strict=True):
+        np.testing.assert_allclose([x for x, _ in found], [x for x, _ in wanted], atol=TOLERANCE)
+        assert [x for _, x in found] == [x for _, x in wanted]
+
+
+@given(
+    costs=st.lists(st.integers(1, 3000), max_size=60),
+    kinds=st.data(),
+    workers=st.integers(1, 8),
+)
+def test_batches_hold_every_row_in_order_and_no_more_than_they_may(costs, kinds, workers):
+    rows = list(range(len(costs)))
+    drawn = kinds.draw(st.lists(st.sampled_from("ab"), min_size=len(rows), max_size=len(rows)))
+    found = batching.batches(rows, costs, drawn, workers=workers)
+    assert [row for batch in found for row in batch] == rows
+    for batch in found:
+        assert len({drawn[row] for row in batch}) == 1
+        assert len(batch) == 1 or sum(costs[row] for row in batch) <= batching.BATCH_TOKENS

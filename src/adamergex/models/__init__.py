@@ -1,8 +1,10 @@
 """Backbones and tokenizers, loaded once in a process, and what is put on them."""
 
+from adamergex.models.attention import window
 from adamergex.models.backbone import Backbone
 from adamergex.models.builtin import BUILTIN, cache_folder, prepared
 from adamergex.models.forward import (
+    Prompts,
     bfloat16_products,
     continued,
     has_prefix,
@@ -14,11 +16,13 @@ from adamergex.models.loading import backbone, backbone_family, tokenizer
 from adamergex.models.sharding import dividing
 from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
 from adamergex.models.states import answer_states, prompt_ids
+from adamergex.models.threads import in_threads, threads_at_hand
 from adamergex.models.tokens import Tokens
 
 __all__ = [
     "BUILTIN",
     "Backbone",
+    "Prompts",
     "Tokens",
     "add_sparse",
     "answer_states",
@@ -29,12 +33,15 @@ __all__ = [
     "continued",
     "dividing",
     "has_prefix",
+    "in_threads",
     "last_hidden",
     "padded",
     "prefilled",
     "prepared",
     "prompt_ids",
     "read_sparse",
+    "threads_at_hand",
     "tokenizer",
+    "window",
     "write_sparse",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,21 +52,27 @@ class Backbone:
         return getattr(config, "max_position_embeddings", _UNLIMITED) - lost
 
     def tokens(self, row: Example, *, end: bool, max_length: int | None = None) -> Tokens:
-        """A row's tokens; those of an encoder are all prompt.
+        """A row's tokens; see `all_tokens`."""
+        return self.all_tokens([row], end=end, max_length=max_length)[0]
+
+    def all_tokens(
+        self, rows: Sequence[Example], *, end: bool, max_length: int | None = None
+    ) -> list[Tokens]:
+        """Each row's tokens; those of an encoder are all prompt.
 
         Args:
-            row: The row.
+            rows: The rows.
             end: Whether the end-of-text token is to be learnt.
             max_length: The most tokens, and at most what the model takes.
         """
         most = self.positions if max_length is None else min(max_length, self.positions)
         if self.family == "decoder":
-            return row_tokens(self.tokenizer, row, end=end, most=most)
+            return row_tokens(self.tokenizer, rows, end=end, most=most)
         if self.family == "encoder-decoder":
-            return pair_tokens(self.tokenizer, row, end=end, most=most)
-        text = row.prompt or row.completion
-        ids = self.tokenizer(text, truncation=True, max_length=most).input_ids
-        return Tokens(ids, len(ids))
+            return [pair_tokens(self.tokenizer, row, end=end, most=most) for row in rows]
+        texts = [row.prompt or row.completion for row in rows]
+        cut = [self.tokenizer(text, truncation=True, max_length=most).input_ids for text in texts]
+        return [Tokens(ids, len(ids)) for ids in cut]
 
     def hidden(self, model: Any, rows: list[list[int]]) -> Tensor:
         """The last hidden states of a decoder's rows, one after another: (tokens in all, width).

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from adamergex.models.attention import rowwise
 
 __all__ = [
+    "Prompts",
     "bfloat16_products",
     "continued",
     "has_prefix",
@@ -58,46 +61,60 @@ def last_hidden(
             "attention_mask": torch.cat([before, mask], dim=1),
             "past_key_values": model.get_prompt(len(ids)),
         }
-    with rowwise(base, inputs.get("position_ids")) as hints:
-        decoder = base.get_decoder()
-        return decoder(input_ids=ids, use_cache=False, **inputs, **hints).last_hidden_state
+    inputs |= rowwise(base, inputs.get("position_ids"))
+    return base.get_decoder()(input_ids=ids, use_cache=False, **inputs).last_hidden_state
 
 
-def prefilled(model: Any, rows: list[list[int]]) -> tuple[Tensor, Any, Tensor]:
-    """Prompts run through a decoder, to be continued.
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts that a decoder has run, to be continued.
+
+    Attributes:
+        states: The hidden state after each, (rows, width).
+        cache: Their keys and values.
+        mask: The attention mask of what is in the cache, (rows, longest).
+    """
+
+    states: Tensor
+    cache: Any
+    mask: Tensor
+
+
+def prefilled(model: Any, rows: list[list[int]], opening: Prompts | None = None) -> Prompts:
+    """Prompts run through a decoder. Shorter ones are filled up on the left: all end together.
 
     Args:
         model: The base, or the base with an adapter on it.
         rows: Token ids of each prompt.
-
-    Returns:
-        The hidden state after each prompt, (rows, width); the cache; and the attention mask of what
-        is in it, (rows, longest). Shorter rows are filled up on the left, so that every prompt ends
-        where its continuation begins.
+        opening: One prompt, run before, that all of these begin with: `rows` is what follows it.
     """
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     ids, mask = (x.flip(1).to(base.device) for x in padded([row[::-1] for row in rows]))
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    before: dict[str, Any] = {}
-    if has_prefix(model):
-        prefix: Any = model.active_peft_config
-        tokens = prefix.num_virtual_tokens
-        mask = torch.cat([mask.new_ones(len(ids), tokens), mask], dim=1)
-        positions = positions + tokens
-        before = {"past_key_values": model.get_prompt(len(ids))}
+    before, cache = mask[:, :0], None
+    if opening is not None:
+        before, cache = opening.mask.expand(len(rows), -1), copy.deepcopy(opening.cache)
+        cache.batch_repeat_interleave(len(rows))
+    elif has_prefix(model):
+        tokens = model.active_peft_config.num_virtual_tokens
+        before, cache = mask.new_ones(len(rows), tokens), model.get_prompt(len(rows))
+    mask = torch.cat([before, mask], dim=1)
     output = base.get_decoder()(
-        input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, **before
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions + before.sum(1, keepdim=True),
+        past_key_values=cache,
+        use_cache=True,
     )
-    return output.last_hidden_state[:, -1], output.past_key_values, mask
+    return Prompts(output.last_hidden_state[:, -1], output.past_key_values, mask)
 
 
-def continued(model: Any, cache: Any, mask: Tensor, tails: list[list[list[int]]]) -> Tensor:
+def continued(model: Any, prompts: Prompts, tails: list[list[list[int]]]) -> Tensor:
     """Every continuation of every prompt, by the prompt's cache.
 
     Args:
-        model: As it was for `prefilled`.
-        cache: From there; it is used up.
-        mask: From there.
+        model: As it was for the prompts.
+        prompts: Their cache is used up.
         tails: For each prompt as many continuations as for every other, token ids each.
 
     Returns:
@@ -105,15 +122,15 @@ def continued(model: Any, cache: Any, mask: Tensor, tails: list[list[list[int]]]
     """
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     each = len(tails[0])
-    cache.batch_repeat_interleave(each)
-    mask = mask.repeat_interleave(each, dim=0)
+    prompts.cache.batch_repeat_interleave(each)
+    mask = prompts.mask.repeat_interleave(each, dim=0)
     ids, own = (x.to(mask.device) for x in padded([tail for row in tails for tail in row]))
     positions = mask.sum(1, keepdim=True) + torch.arange(ids.shape[1], device=ids.device)
     return base.get_decoder()(
         input_ids=ids,
         attention_mask=torch.cat([mask, own], dim=1),
         position_ids=positions,
-        past_key_values=cache,
+        past_key_values=prompts.cache,
         use_cache=True,
     ).last_hidden_state
 

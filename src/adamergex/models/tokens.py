@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,28 +29,33 @@ class Tokens:
         return self.ids[self.prompt_length :]
 
 
-def row_tokens(tok: Any, row: Example, *, end: bool, most: int | None) -> Tokens:
-    """A row for a decoder: one text, split where the prompt's own tokens end.
+def row_tokens(tok: Any, rows: Sequence[Example], *, end: bool, most: int | None) -> list[Tokens]:
+    """Rows for a decoder, each one text, split where the prompt's own tokens end.
 
     As in lm-evaluation-harness, white space at the end of the prompt belongs to the completion, and
     both are tokenised together: words that run over the border are then as in running text.
 
     Args:
         tok: The tokenizer.
-        row: The row.
+        rows: The rows.
         end: Whether to add the end-of-text token: a model must learn to stop.
         most: The most tokens. The prompt is cut on the left, then the completion on the right.
     """
-    prompt = row.prompt.rstrip()
-    text = row.prompt[len(prompt) :] + row.completion
-    whole = tok(prompt + text, add_special_tokens=False).input_ids
-    split = len(tok(prompt, add_special_tokens=False).input_ids)
+    if not rows:
+        return []
     start = [] if tok.bos_token_id is None else [tok.bos_token_id]
-    if not start and split == 0:
-        start = [tok.eos_token_id]  # what ended one text begins the next
-    return _fitted(
-        start, whole[:split], [*whole[split:], *([tok.eos_token_id] if end else [])], most
-    )
+    ending = [tok.eos_token_id] if end else []
+    prompts = list(dict.fromkeys(row.prompt.rstrip() for row in rows))
+    lengths = map(len, tok(prompts, add_special_tokens=False).input_ids)
+    splits = dict(zip(prompts, lengths, strict=True))
+    texts = [row.prompt + row.completion for row in rows]
+    found: list[Tokens] = []
+    for row, ids in zip(rows, tok(texts, add_special_tokens=False).input_ids, strict=True):
+        split = splits[row.prompt.rstrip()]
+        # What ended one text begins the next.
+        before = start if start or split else [tok.eos_token_id]
+        found.append(_fitted(before, ids[:split], [*ids[split:], *ending], most))
+    return found
 
 
 def pair_tokens(tok: Any, row: Example, *, end: bool, most: int | None) -> Tokens:

@@ -13,7 +13,7 @@ from lm_eval.models.huggingface import HFLM
 
 from adamergex.errors import InputError
 from adamergex.models import Backbone, Tokens, backbone
-from adamergex.score.choices import Answer, token_likelihoods
+from adamergex.score.decoders import Answer, token_likelihoods
 
 __all__ = ["HarnessModel"]
 

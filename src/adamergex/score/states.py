@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adamergex.models import Backbone, answer_states, prompt_ids
-from adamergex.score.choices import batches
+from adamergex.score.batching import batches
 
 __all__ = ["states_of"]
 
@@ -27,8 +27,9 @@ def states_of(backbone: Backbone, model: Any, prompts: Sequence[str]) -> Tensor:
         InputError: A backbone that is no decoder.
     """
     rows = [prompt_ids(backbone, prompt) for prompt in prompts]
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     found: dict[int, Tensor] = {}
-    for batch in batches(sorted(enumerate(rows), key=lambda row: len(row[1]))):
-        states = answer_states(backbone, model, [ids for _, ids in batch])
-        found |= zip((i for i, _ in batch), states.float().cpu(), strict=True)
+    for batch in batches(order, [len(rows[i]) for i in order]):
+        states = answer_states(backbone, model, [rows[i] for i in batch])
+        found |= zip(batch, states.float().cpu(), strict=True)
     return torch.stack([found[i] for i in range(len(rows))])

@@ -1,0 +1,44 @@
+"""Processor cores shared out: on each a forward pass of its own, instead of one on all of them.
+
+Products of a few hundred rows leave a second core idle for a tenth to a fifth of their time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+__all__ = ["in_threads", "threads_at_hand"]
+
+_Part = TypeVar("_Part")
+_Made = TypeVar("_Made")
+
+
+def threads_at_hand(device: torch.device) -> int:
+    """How many parts `in_threads` can run at once: on anything but processor cores 1."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
+def in_threads(call: Callable[[_Part], _Made], parts: Sequence[_Part]) -> list[_Made]:
+    """What `call` makes of each part, all at once, each with an equal share of torch's threads.
+
+    Args:
+        call: Safe to run in threads. It sees the caller's gradient mode.
+        parts: No more than there are threads.
+    """
+    if len(parts) < 2:
+        return [call(part) for part in parts]
+    threads, graded = torch.get_num_threads(), torch.is_grad_enabled()
+
+    def begin() -> None:
+        torch.set_num_threads(max(1, threads // len(parts)))
+        torch.set_grad_enabled(graded)
+
+    try:
+        with ThreadPoolExecutor(len(parts), initializer=begin) as pool:
+            return list(pool.map(call, parts))
+    finally:
+        torch.set_num_threads(threads)
