@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
-
-from adamergex.checkpoint.patterns import MOST_PATTERNS, checked_pattern, matches
+from adamergex.checkpoint.fields import KINDS, LONGEST_NAME
+from adamergex.checkpoint.patterns import checked_pattern, matches
 from adamergex.errors import InputError
 from adamergex.plain import parsed_json, text_of
 
@@ -84,16 +84,12 @@ _TASK_HEADS: Mapping[str | None, tuple[str, ...]] = {
 }
 
 
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Pattern = Annotated[str, Field(max_length=512), AfterValidator(checked_pattern)]
-_FewPatterns = Field(max_length=MOST_PATTERNS)
-_Names = list[Annotated[str, Field(max_length=512)]] | Annotated[str, Field(max_length=4096)] | None
-
-
-class AdapterConfig(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
     """What every PEFT adapter says of itself.
 
     Attributes:
+        stated: All that the file says.
         peft_type: LORA, IA3 or PREFIX_TUNING.
         base_model_name_or_path: The model it was trained on; None where unknown.
         revision: The revision of that model.
@@ -102,14 +98,13 @@ class AdapterConfig(BaseModel):
         target_modules: The modules it is attached to, as names or as a regular expression.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-    peft_type: Literal["LORA", "IA3", "PREFIX_TUNING"]
+    stated: Mapping[str, Any] = field(repr=False)
+    peft_type: str
     base_model_name_or_path: str | None = None
     revision: str | None = None
     task_type: str | None = None
-    modules_to_save: Annotated[list[str], Field(max_length=256)] | None = None
-    target_modules: _Names = None
+    modules_to_save: list[str] | None = None
+    target_modules: list[str] | str | None = None
 
     @property
     def saved_whole(self) -> tuple[str, ...]:
@@ -118,11 +113,11 @@ class AdapterConfig(BaseModel):
 
     def written(self, **changes: object) -> dict[str, object]:
         """The fields of a merged adapter's config: those of this one that still hold, changed."""
-        stated = self.model_dump(mode="json", exclude_unset=True)
-        own = {k: v for k, v in stated.items() if k in _WRITTEN}
+        own = {k: v for k, v in self.stated.items() if k in _WRITTEN}
         return dict(sorted({**own, "inference_mode": True, **changes}.items()))
 
 
+@dataclass(frozen=True, kw_only=True)
 class LoraConfig(AdapterConfig):
     """LoRA, rsLoRA and DoRA.
 
@@ -136,18 +131,16 @@ class LoraConfig(AdapterConfig):
         fan_in_fan_out: Whether the base weight is stored (in, out).
     """
 
-    r: PositiveInt = 8
-    lora_alpha: _Finite = 8
+    r: int = 8
+    lora_alpha: float = 8
     use_rslora: bool = False
     use_dora: bool = False
     lora_bias: bool = False
-    bias: Literal["none", "all", "lora_only"] = "none"
+    bias: str = "none"
     fan_in_fan_out: bool = False
-    rank_pattern: Annotated[dict[_Pattern, PositiveInt], _FewPatterns] | None = None
-    alpha_pattern: Annotated[dict[_Pattern, _Finite], _FewPatterns] | None = None
-    # Other initialisations (PiSSA, OLoRA, LoftQ, CorDA ...) change the base weights: the adapter
-    # alone is not the update, and a merged one of another rank would be paired with a wrong base.
-    init_lora_weights: Literal["gaussian", "eva", "orthogonal"] | bool | None = True
+    rank_pattern: dict[str, int] | None = None
+    alpha_pattern: dict[str, float] | None = None
+    init_lora_weights: str | bool | None = True
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -156,31 +149,33 @@ class LoraConfig(AdapterConfig):
 
     def rank(self, module: str) -> int:
         """R of one module, by PEFT's rule: that of the first pattern that ends its name."""
-        return _by_pattern(self.rank_pattern, module, self.r)
+        return _of_pattern(self.rank_pattern, module, self.r)
 
     def scaling(self, module: str) -> float:
         """What one module's B A is multiplied by: alpha/r, or alpha/sqrt(r) under rsLoRA."""
-        alpha, r = _by_pattern(self.alpha_pattern, module, self.lora_alpha), self.rank(module)
+        alpha, r = _of_pattern(self.alpha_pattern, module, self.lora_alpha), self.rank(module)
         return alpha / (math.sqrt(r) if self.use_rslora else r)
 
 
 _Number = TypeVar("_Number", int, float)
 
 
-def _by_pattern(patterns: Mapping[str, _Number] | None, module: str, default: _Number) -> _Number:
+def _of_pattern(patterns: Mapping[str, _Number] | None, module: str, default: _Number) -> _Number:
     for pattern, value in (patterns or {}).items():
         if matches(pattern, module):
             return value
     return default
 
 
+@dataclass(frozen=True, kw_only=True)
 class Ia3Config(AdapterConfig):
     """(IA)³: learned factors on activations."""
 
-    feedforward_modules: _Names = None
+    feedforward_modules: list[str] | str | None = None
     fan_in_fan_out: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
 class PrefixConfig(AdapterConfig):
     """Prefix tuning: learned keys and values before the text.
 
@@ -189,8 +184,8 @@ class PrefixConfig(AdapterConfig):
         num_layers: Layers of the model; the saved tensor has 2 x num_layers blocks of columns.
     """
 
-    num_virtual_tokens: PositiveInt
-    num_layers: PositiveInt
+    num_virtual_tokens: int
+    num_layers: int
 
 
 _CLASSES: Mapping[str, type[AdapterConfig]] = {
@@ -212,20 +207,33 @@ def read_config(path: Path) -> AdapterConfig:
     cls = _CLASSES.get(peft_type) if isinstance(peft_type, str) else None
     if cls is None:
         raise InputError(path, "peft_type", found=peft_type, needed=" or ".join(_CLASSES))
-    try:
-        config = cls.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][:2])
-        found = "nothing" if first["type"] == "missing" else first["input"]
-        raise InputError(path, field, found=found, needed=first["msg"]) from None
-    for field, value in (config.model_extra or {}).items():
+    own = {field.name: field.default for field in fields(cls) if field.name in KINDS}
+    for name, default in own.items():
+        if name not in raw and default is MISSING:
+            raise InputError(path, name, found="nothing", needed=KINDS[name].needed)
+        if name in raw and not KINDS[name].fits(raw[name]):
+            raise InputError(path, name, found=raw[name], needed=KINDS[name].needed)
+    for name in raw.keys() - own.keys() - _HARMLESS:
         # Empty means off: null, false, {} and []. Zero would be a number with a meaning.
-        off = value is None or value is False or value in ({}, [], "")
-        if field not in _HARMLESS and not off:
+        if not (raw[name] is None or raw[name] is False or raw[name] in ({}, [], "")):
             needed = "it switched off: adamergex does not know what it does to the adapter"
-            raise InputError(path, field, found=value, needed=needed)
+            raise InputError(path, name, found=raw[name], needed=needed)
+    config = cls(stated=raw, **{name: raw[name] for name in own if name in raw})
+    if isinstance(config, LoraConfig):
+        _check_patterns(path, config)
     return config
+
+
+def _check_patterns(path: Path, config: LoraConfig) -> None:
+    for name in ("rank_pattern", "alpha_pattern"):
+        for pattern in getattr(config, name) or ():
+            if len(pattern) > LONGEST_NAME:
+                needed = f"at most {LONGEST_NAME} characters"
+                raise InputError(path, name, found=pattern, needed=needed)
+            try:
+                checked_pattern(pattern)
+            except ValueError as error:
+                raise InputError(path, name, found=pattern, needed=error) from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

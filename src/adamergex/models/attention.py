@@ -75,8 +75,9 @@ def _attention(
     end = 0
     for length in row_lengths:
         own = slice(end, end := end + length)
-        masked = attention_mask is not None and length > unmasked
-        mask = attention_mask[:, :, own, own] if masked else None
+        mask = None
+        if attention_mask is not None and length > unmasked:
+            mask = attention_mask[:, :, own, own]
         q, k, v = (x[:, :, own] for x in (query, key, value))
         parts.append(sdpa_attention_forward(module, q, k, v, mask, **options)[0])
     return torch.cat(parts, dim=1), None

@@ -96,7 +96,8 @@ def prefilled(model: Any, rows: list[list[int]], opening: Prompts | None = None)
         before, cache = opening.mask.expand(len(rows), -1), copy.deepcopy(opening.cache)
         cache.batch_repeat_interleave(len(rows))
     elif has_prefix(model):
-        tokens = model.active_peft_config.num_virtual_tokens
+        prefix: Any = model.active_peft_config
+        tokens = prefix.num_virtual_tokens
         before, cache = mask.new_ones(len(rows), tokens), model.get_prompt(len(rows))
     mask = torch.cat([before, mask], dim=1)
     output = base.get_decoder()(
