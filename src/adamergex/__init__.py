@@ -11,13 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adamergex.errors import AdamergexError, InputError
+from adamergex.version import __version__
 
 if TYPE_CHECKING:
     from adamergex.merging import Merged, merge
 
 __all__ = ["AdamergexError", "InputError", "Merged", "__version__", "merge"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy
+import safetensors
 
 from adamergex.errors import printable
+from adamergex.version import __version__
 
 __all__ = [
     "CARD_FILE",
@@ -30,7 +33,9 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 def versions() -> dict[str, str]:
     """The versions of the packages that computed the numbers."""
-    return {name: version(name) for name in ("adamergex", "numpy", "safetensors")}
+    # importlib.metadata would take as long to load as all that is here.
+    found = {"numpy": numpy.__version__, "safetensors": cast(Any, safetensors).__version__}
+    return {"adamergex": __version__, **found}
 
 
 def serving_rank(rank: int) -> int | None:
