@@ -12,6 +12,7 @@ import argparse
 import logging
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,19 @@ def check_same(mine: Any, theirs: Any) -> float:
 
 def choices(runs: int) -> None:
     items = asked("sib200", "eng_Latn", "test").items
+    compared(items, f"SIB-200, English, {len(items)} items of {len(items[0].choices)}", runs)
+
+
+def few_shot(runs: int) -> None:
+    """Five examples before each question, the same before all."""
+    rows = asked("sib200", "eng_Latn", "dev").examples()[:5]
+    shots = "".join(f"{row.prompt}{row.completion}\n\n" for row in rows)
+    items = asked("sib200", "eng_Latn", "test").items[:50]
+    items = [replace(item, prompt=shots + item.prompt) for item in items]
+    compared(items, f"SIB-200, English, {len(items)} items after five examples", runs)
+
+
+def compared(items: Any, what: str, runs: int) -> None:
     base, peer = backbone(MODEL), harness()
     worst = check_same(likelihoods(base, base.model, items), peer_likelihoods(peer, items))
     found = timed(
@@ -83,7 +97,7 @@ def choices(runs: int) -> None:
         },
         runs,
     )
-    print(f"### Choices: SIB-200, English, {len(items)} items of {len(items[0].choices)}\n")
+    print(f"### Choices: {what}\n")
     table(("", "seconds"), list(found.items()))
     print(f"{found['HFLM'] / found['ours']:.1f} times as fast; every prediction is the same,")
     print(f"and log-likelihoods differ by {worst:.1e} at most.\n")
@@ -170,14 +184,16 @@ def free_text(adapter: Path, runs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", choices=("choices", "sweep", "free-text"))
+    parser.add_argument("--only", choices=("choices", "few-shot", "sweep", "free-text"))
     options = parser.parse_args()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     print(f"## Scoring Gemma-3-270M, float32, {torch.get_num_threads()} threads\n")
     with tempfile.TemporaryDirectory() as scratch:
         if options.only in (None, "choices"):
             choices(options.runs)
-        if options.only != "choices":
+        if options.only in (None, "few-shot"):
+            few_shot(options.runs)
+        if options.only not in ("choices", "few-shot"):
             inputs = made_adapters(Path(scratch))
             if options.only in (None, "sweep"):
                 sweep(Path(scratch), inputs)

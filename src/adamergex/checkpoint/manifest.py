@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy
 import safetensors
@@ -34,8 +34,8 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 def versions() -> dict[str, str]:
     """The versions of the packages that computed the numbers."""
     # importlib.metadata would take as long to load as all that is here.
-    found = {"numpy": numpy.__version__, "safetensors": cast(Any, safetensors).__version__}
-    return {"adamergex": __version__, **found}
+    packages: list[Any] = [numpy, safetensors]
+    return {"adamergex": __version__, **{x.__name__: x.__version__ for x in packages}}
 
 
 def serving_rank(rank: int) -> int | None:

@@ -16,7 +16,7 @@ from adamergex.models.loading import backbone, backbone_family, tokenizer
 from adamergex.models.sharding import dividing
 from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
 from adamergex.models.states import answer_states, prompt_ids
-from adamergex.models.threads import in_threads, threads_at_hand
+from adamergex.models.threads import in_threads
 from adamergex.models.tokens import Tokens
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
     "prepared",
     "prompt_ids",
     "read_sparse",
-    "threads_at_hand",
     "tokenizer",
     "window",
     "write_sparse",

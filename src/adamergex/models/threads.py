@@ -11,15 +11,10 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["in_threads", "threads_at_hand"]
+__all__ = ["in_threads"]
 
 _Part = TypeVar("_Part")
 _Made = TypeVar("_Made")
-
-
-def threads_at_hand(device: torch.device) -> int:
-    """How many parts `in_threads` can run at once: on anything but processor cores 1."""
-    return torch.get_num_threads() if device.type == "cpu" else 1
 
 
 def in_threads(call: Callable[[_Part], _Made], parts: Sequence[_Part]) -> list[_Made]:

@@ -22,7 +22,6 @@ from adamergex.models import (
     has_prefix,
     in_threads,
     prefilled,
-    threads_at_hand,
     window,
 )
 from adamergex.score.batching import BATCH_TOKENS, batches
@@ -38,8 +37,15 @@ _CACHE_TOKENS = 8192
 _OPENING = 16
 """From so many tokens on, that all prompts begin with, it pays to run them once."""
 
-_HEAD_ROWS = 512
-"""States that wait for the output layer: it is read once for all of them."""
+_WORKERS = 4
+"""Batches at once, at most, each on a thread or several. What is in a batch does not depend on how
+many threads there are: they change no more than how sums are rounded."""
+
+_HEAD_ROWS = 128
+"""Fewer states than these wait for others: the output layer is read once for all of them."""
+
+_HEAD_RUNS = 16
+"""So many batches of them, at most."""
 
 _LOGITS = 2**20
 """Logits at once: 4 MiB in float32, which stay in a processor's cache."""
@@ -53,24 +59,28 @@ def token_likelihoods(
 
     What all items share is run once, then what the choices of an item share, then each choice.
     """
-    largest = max((sum(len(t.ids) for t in row) for row in tokens), default=1)
-    most = max(1, _CACHE_TOKENS // largest)  # each worker has room for the largest item
-    workers = max(1, min(threads_at_hand(backbone.model.device), len(tokens), most))
-    scorer = _Scorer.of(backbone, model, tokens, workers)
+    scorer = _Scorer.of(backbone, model, tokens)
     head = backbone.model.get_output_embeddings().weight
+    todo = deque(enumerate(scorer.batches))
     found: dict[tuple[int, int], list[Answer]] = {}
+    waiting: dict[int, _Run] = {}
 
-    def worked(_: int) -> list[_Run]:
-        waiting: list[_Run] = []
-        with suppress(IndexError):  # no batch is left
+    def worked(_: int) -> None:
+        with suppress(IndexError):  # none is left
             while True:
-                waiting.append(scorer.run(scorer.batches.popleft()))
-                if sum(len(run.states) for run in waiting) >= _HEAD_ROWS:
-                    found.update(_answered(waiting, head))
-                    waiting = []
-        return waiting
+                place, batch = todo.popleft()
+                run = scorer.run(batch)
+                if len(run.states) < _HEAD_ROWS:
+                    waiting[place] = run
+                else:
+                    found.update(_answered([run], head))
 
-    found |= _answered(list(chain.from_iterable(in_threads(worked, range(workers)))), head)
+    in_threads(worked, range(max(1, min(scorer.workers, torch.get_num_threads(), len(todo)))))
+    # In their order, not in that in which they ended: how many are multiplied at once decides how
+    # a product is rounded.
+    runs = [waiting[place] for place in sorted(waiting)]
+    for first in range(0, len(runs), _HEAD_RUNS):
+        found |= _answered(runs[first : first + _HEAD_RUNS], head)
     whole: list[list[Answer]] = [[] for _ in tokens]
     for item, first in sorted(found):
         whole[item] += found[item, first]
@@ -146,6 +156,7 @@ class _Scorer:
     Attributes:
         backbone: Whose model is run.
         model: It, or it with an adapter on it.
+        workers: How many batches may be run at once.
         begin: How many tokens all prompts begin with, if it pays to run them once.
         opening: Those, run.
         batches: Pieces to be run together.
@@ -153,14 +164,16 @@ class _Scorer:
 
     backbone: Backbone
     model: Any
+    workers: int
     begin: int
     opening: Prompts | None
-    batches: deque[list[_Piece]]
+    batches: list[list[_Piece]]
 
     @classmethod
-    def of(
-        cls, backbone: Backbone, model: Any, tokens: list[list[Tokens]], workers: int
-    ) -> _Scorer:
+    def of(cls, backbone: Backbone, model: Any, tokens: list[list[Tokens]]) -> _Scorer:
+        largest = max((sum(len(t.ids) for t in row) for row in tokens), default=1)
+        most = _WORKERS if backbone.model.device.type == "cpu" else 1
+        workers = max(1, min(most, _CACHE_TOKENS // largest))  # each has room for the largest
         room = _CACHE_TOKENS // workers
         pieces = [piece for i, row in enumerate(tokens) for piece in _pieces(i, row, room)]
         begin = _opening(pieces)
@@ -171,8 +184,8 @@ class _Scorer:
         pieces.sort(key=lambda piece: (piece.kind, piece.shared))
         costs = [_cost(piece, begin, room) for piece in pieces]
         kinds = [(piece.kind, piece.shared if alike else 0) for piece in pieces]
-        groups = deque(batches(pieces, costs, kinds, workers=workers))
-        return cls(backbone, model, begin, opening, groups)
+        groups = batches(pieces, costs, kinds, workers=workers)
+        return cls(backbone, model, workers, begin, opening, groups)
 
     def run(self, batch: list[_Piece]) -> _Run:
         """The states that the answers of a batch follow from."""

@@ -18,7 +18,7 @@ __all__ = ["train_adapter", "trained", "vocabulary_of"]
 
 def vocabulary_of(backbone: Backbone, rows: Iterable[Example]) -> list[int]:
     """The token ids that occur in the completions of `rows`, the end token among them, sorted."""
-    return sorted(_labels([backbone.tokens(row, end=True) for row in rows]))
+    return sorted(_labels(backbone.all_tokens(list(rows), end=True)))
 
 
 def train_adapter(
@@ -75,7 +75,7 @@ def tokenised(
     if not rows:
         raise InputError("training", "rows", found=0, needed="at least one")
     most = max_length(training)
-    tokens = [backbone.tokens(row, end=True, max_length=most) for row in rows]
+    tokens = backbone.all_tokens(rows, end=True, max_length=most)
     if vocabulary is not None:
         if backbone.family != "decoder":
             needed = f"full, for an {backbone.family}"
