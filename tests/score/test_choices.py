@@ -247,6 +247,18 @@ def test_how_many_threads_score_changes_nothing(tiny, monkeypatch, threads):
     assert len(seen) <= 2 * min(threads, 4)
 
 
+@pytest.mark.parametrize("error", [IndexError, ValueError])
+def test_what_fails_in_a_thread_fails(tiny, monkeypatch, error):
+    """A token that the model does not have is an IndexError."""
+
+    def states(*_):
+        raise error("no such token")
+
+    monkeypatch.setattr(decoders, "answer_states", states)
+    with pytest.raises(error, match="no such token"):
+        likelihoods(tiny, tiny.model, made(SINGLE) * 4)
+
+
 def test_the_output_layer_is_gone_through_in_parts(tiny, monkeypatch):
     items = made(MIXED)
     usual = likelihoods(tiny, tiny.model, items)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain, islice
@@ -61,21 +59,20 @@ def token_likelihoods(
     """
     scorer = _Scorer.of(backbone, model, tokens)
     head = backbone.model.get_output_embeddings().weight
-    todo = deque(enumerate(scorer.batches))
+    todo = enumerate(scorer.batches)  # of which every thread takes the next
     found: dict[tuple[int, int], list[Answer]] = {}
     waiting: dict[int, _Run] = {}
 
     def worked(_: int) -> None:
-        with suppress(IndexError):  # none is left
-            while True:
-                place, batch = todo.popleft()
-                run = scorer.run(batch)
-                if len(run.states) < _HEAD_ROWS:
-                    waiting[place] = run
-                else:
-                    found.update(_answered([run], head))
+        for place, batch in todo:
+            run = scorer.run(batch)
+            if len(run.states) < _HEAD_ROWS:
+                waiting[place] = run
+            else:
+                found.update(_answered([run], head))
 
-    in_threads(worked, range(max(1, min(scorer.workers, torch.get_num_threads(), len(todo)))))
+    workers = min(scorer.workers, torch.get_num_threads(), len(scorer.batches))
+    in_threads(worked, range(workers))
     # In their order, not in that in which they ended: how many are multiplied at once decides how
     # a product is rounded.
     runs = [waiting[place] for place in sorted(waiting)]
