@@ -17,23 +17,26 @@ _Part = TypeVar("_Part")
 _Made = TypeVar("_Made")
 
 
-def in_threads(call: Callable[[_Part], _Made], parts: Sequence[_Part]) -> list[_Made]:
-    """What `call` makes of each part, all at once, each with an equal share of torch's threads.
+def in_threads(call: Callable[[_Part], _Made], parts: Sequence[_Part], most: int) -> list[_Made]:
+    """What `call` makes of each part, up to `most` at once, each with its share of torch's threads.
 
     Args:
         call: Safe to run in threads. It sees the caller's gradient mode.
-        parts: No more than there are threads.
+        parts: Taken in order, by whichever thread is free. Those that are left when one fails are
+            not begun.
+        most: At 1 there is no thread but the caller's.
     """
-    if len(parts) < 2:
-        return [call(part) for part in parts]
     threads, graded = torch.get_num_threads(), torch.is_grad_enabled()
+    workers = min(most, threads, len(parts))
+    if workers < 2:
+        return [call(part) for part in parts]
 
     def begin() -> None:
-        torch.set_num_threads(max(1, threads // len(parts)))
+        torch.set_num_threads(threads // workers)
         torch.set_grad_enabled(graded)
 
     try:
-        with ThreadPoolExecutor(len(parts), initializer=begin) as pool:
+        with ThreadPoolExecutor(workers, initializer=begin) as pool:
             return list(pool.map(call, parts))
     finally:
         torch.set_num_threads(threads)

@@ -59,25 +59,20 @@ def token_likelihoods(
     """
     scorer = _Scorer.of(backbone, model, tokens)
     head = backbone.model.get_output_embeddings().weight
-    todo = enumerate(scorer.batches)  # of which every thread takes the next
     found: dict[tuple[int, int], list[Answer]] = {}
-    waiting: dict[int, _Run] = {}
+    waiting: list[_Run] = []
 
-    def worked(_: int) -> None:
-        for place, batch in todo:
-            run = scorer.run(batch)
-            if len(run.states) < _HEAD_ROWS:
-                waiting[place] = run
-            else:
-                found.update(_answered([run], head))
+    def scored(batch: list[_Piece]) -> _Run | dict[tuple[int, int], list[Answer]]:
+        run = scorer.run(batch)
+        return run if len(run.states) < _HEAD_ROWS else _answered([run], head)
 
-    workers = min(scorer.workers, torch.get_num_threads(), len(scorer.batches))
-    in_threads(worked, range(workers))
-    # In their order, not in that in which they ended: how many are multiplied at once decides how
-    # a product is rounded.
-    runs = [waiting[place] for place in sorted(waiting)]
-    for first in range(0, len(runs), _HEAD_RUNS):
-        found |= _answered(runs[first : first + _HEAD_RUNS], head)
+    for made in in_threads(scored, scorer.batches, scorer.workers):
+        if isinstance(made, _Run):
+            waiting.append(made)
+        else:
+            found |= made
+    for first in range(0, len(waiting), _HEAD_RUNS):
+        found |= _answered(waiting[first : first + _HEAD_RUNS], head)
     whole: list[list[Answer]] = [[] for _ in tokens]
     for item, first in sorted(found):
         whole[item] += found[item, first]
@@ -241,14 +236,17 @@ def _pieces(item: int, row: list[Tokens], room: int) -> list[_Piece]:
 
 def _opening(pieces: list[_Piece]) -> int:
     """How many tokens all prompts begin with, and are more than those; 0 where it does not pay."""
-    most = min((piece.shared for piece in pieces), default=0) - 1
+    if len(pieces) < 2:
+        return 0
+    most = min(piece.shared for piece in pieces) - 1
     found = _alike([piece.choices[0].ids for piece in pieces], most)
-    return found if len(pieces) > 1 and found >= _OPENING else 0
+    return found if found >= _OPENING else 0
 
 
 def _alike(rows: Sequence[list[int]], most: int) -> int:
     """How many of the first `most` tokens are the same in all rows."""
-    return next((k for k in range(most) if len({ids[k] for ids in rows}) > 1), max(most, 0))
+    first, last = min(rows), max(rows)  # what these two begin with, all between them do
+    return next((k for k in range(most) if first[k] != last[k]), max(most, 0))
 
 
 def _answered(runs: list[_Run], head: Tensor) -> dict[tuple[int, int], list[Answer]]:
