@@ -213,11 +213,12 @@ def read_config(path: Path) -> AdapterConfig:
             raise InputError(path, name, found="nothing", needed=KINDS[name].needed)
         if name in raw and not KINDS[name].fits(raw[name]):
             raise InputError(path, name, found=raw[name], needed=KINDS[name].needed)
-    for name in raw.keys() - own.keys() - _HARMLESS:
+    for name, value in raw.items():
         # Empty means off: null, false, {} and []. Zero would be a number with a meaning.
-        if not (raw[name] is None or raw[name] is False or raw[name] in ({}, [], "")):
+        off = value is None or value is False or value in ({}, [], "")
+        if not off and name not in own and name not in _HARMLESS:
             needed = "it switched off: adamergex does not know what it does to the adapter"
-            raise InputError(path, name, found=raw[name], needed=needed)
+            raise InputError(path, name, found=value, needed=needed)
     config = cls(stated=raw, **{name: raw[name] for name in own if name in raw})
     if isinstance(config, LoraConfig):
         _check_patterns(path, config)
