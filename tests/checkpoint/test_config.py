@@ -97,6 +97,12 @@ def test_a_field_of_the_wrong_type_is_refused_by_name(tmp_path, raw, field, valu
     assert field in refused(tmp_path, {**raw, field: value})
 
 
+def test_of_many_patterns_the_wrong_one_is_named(tmp_path):
+    ranks = {**{f"layers.{i}.q_proj": 4 for i in range(100)}, "k_proj": 0}
+    message = refused(tmp_path, {**LORA, "rank_pattern": ranks})
+    assert "rank_pattern: k_proj: found 0; needed a whole number from 1 on" in message
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999"])
 def test_an_alpha_that_is_not_finite_is_refused(tmp_path, value):
     """Python's JSON reads all three; scaled by them, every weight would be lost."""

@@ -67,15 +67,23 @@ def test_choices_of_one_token(tiny):
         assert np.ptp(wanted) > 0.1
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
-def test_with_an_adapter(tiny, tiny_folder, tmp_path, structure):
-    """Every structure reaches the score: a prefix too, which is no part of the layers."""
+@pytest.fixture(params=STRUCTURES)
+def adapter(request, tiny, tiny_folder, tmp_path):
+    """A folder with an adapter of each structure, and PEFT's own model with it."""
     fresh, again = (AutoModelForCausalLM.from_pretrained(tiny_folder) for _ in range(2))
-    adapted = randomised(get_peft_model(fresh, adapter_config(STRUCTURES[structure], tiny)), seed=2)
-    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
-    reference = PeftModel.from_pretrained(again, tmp_path / "adapter").eval()
+    config = adapter_config(STRUCTURES[request.param], tiny)
+    folder = tmp_path / "adapter"
+    randomised(get_peft_model(fresh, config), seed=2).save_pretrained(
+        folder, save_embedding_layers=False
+    )
+    return folder, PeftModel.from_pretrained(again, folder).eval()
+
+
+def test_with_an_adapter(tiny, adapter):
+    """Every structure reaches the score: a prefix too, which is no part of the layers."""
+    folder, reference = adapter
     items = made(SINGLE) + made(LONGER)
-    with tiny.adapted(tmp_path / "adapter") as model:
+    with tiny.adapted(folder) as model:
         found = scores(tiny, model, items)
     for item, row in zip(items, found, strict=True):
         wanted = alone(tiny, item, reference)
@@ -201,16 +209,10 @@ def test_examples_that_all_prompts_begin_with_are_run_once(kind, answers, tmp_pa
     assert all(opening is not None for _, opening in others)
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
-def test_examples_that_all_prompts_begin_with_and_an_adapter(
-    tiny, tiny_folder, tmp_path, runs, structure
-):
-    fresh, again = (AutoModelForCausalLM.from_pretrained(tiny_folder) for _ in range(2))
-    adapted = randomised(get_peft_model(fresh, adapter_config(STRUCTURES[structure], tiny)), seed=2)
-    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
-    reference = PeftModel.from_pretrained(again, tmp_path / "adapter").eval()
+def test_examples_that_all_prompts_begin_with_and_an_adapter(tiny, adapter, runs):
+    folder, reference = adapter
     items = few_shot(MIXED)
-    with tiny.adapted(tmp_path / "adapter") as model:
+    with tiny.adapted(folder) as model:
         found = scores(tiny, model, items)
     assert runs[0][1] is None
     assert runs[-1][1] is not None

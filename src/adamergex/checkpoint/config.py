@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from adamergex.checkpoint.fields import KINDS, LONGEST_NAME
+from adamergex.checkpoint.fields import BY_PATTERN, KINDS
 from adamergex.checkpoint.patterns import checked_pattern, matches
 from adamergex.errors import InputError
 from adamergex.plain import parsed_json, text_of
@@ -207,7 +207,7 @@ def read_config(path: Path) -> AdapterConfig:
     cls = _CLASSES.get(peft_type) if isinstance(peft_type, str) else None
     if cls is None:
         raise InputError(path, "peft_type", found=peft_type, needed=" or ".join(_CLASSES))
-    own = {field.name: field.default for field in fields(cls) if field.name in KINDS}
+    own = {each.name: each.default for each in fields(cls) if each.name in KINDS}
     for name, default in own.items():
         if name not in raw and default is MISSING:
             raise InputError(path, name, found="nothing", needed=KINDS[name].needed)
@@ -220,21 +220,19 @@ def read_config(path: Path) -> AdapterConfig:
             needed = "it switched off: adamergex does not know what it does to the adapter"
             raise InputError(path, name, found=value, needed=needed)
     config = cls(stated=raw, **{name: raw[name] for name in own if name in raw})
-    if isinstance(config, LoraConfig):
-        _check_patterns(path, config)
+    for name in (each for each in BY_PATTERN if each in own):
+        _check_patterns(path, name, getattr(config, name) or {})
     return config
 
 
-def _check_patterns(path: Path, config: LoraConfig) -> None:
-    for name in ("rank_pattern", "alpha_pattern"):
-        for pattern in getattr(config, name) or ():
-            if len(pattern) > LONGEST_NAME:
-                needed = f"at most {LONGEST_NAME} characters"
-                raise InputError(path, name, found=pattern, needed=needed)
-            try:
-                checked_pattern(pattern)
-            except ValueError as error:
-                raise InputError(path, name, found=pattern, needed=error) from None
+def _check_patterns(path: Path, name: str, patterns: Mapping[str, Any]) -> None:
+    for pattern, value in patterns.items():
+        try:
+            checked_pattern(pattern)
+        except ValueError as error:
+            raise InputError(path, name, found=pattern, needed=error) from None
+        if not BY_PATTERN[name].fits(value):
+            raise InputError(path, name, pattern, found=value, needed=BY_PATTERN[name].needed)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -9,11 +9,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
-from adamergex.checkpoint.patterns import MOST_PATTERNS
+from adamergex.checkpoint.patterns import LONGEST_NAME, MOST_PATTERNS
 
-__all__ = ["KINDS", "LONGEST_NAME"]
+__all__ = ["BY_PATTERN", "KINDS"]
 
-LONGEST_NAME = 512
 _LONGEST_REGEX = 4096
 
 
@@ -64,12 +63,8 @@ def _names(most: int) -> _Kind:
     return _Kind(f"at most {most} names of at most {LONGEST_NAME} characters", fits)
 
 
-def _by_pattern(kind: _Kind) -> _Kind:
-    def fits(x: Any) -> bool:
-        values = list(cast(dict[str, Any], x).values()) if isinstance(x, dict) else [None]
-        return len(values) <= MOST_PATTERNS and all(map(kind.fits, values))
-
-    return _Kind(f"at most {MOST_PATTERNS} patterns, each with {kind.needed}", fits)
+def _are_few(x: Any) -> bool:
+    return isinstance(x, dict) and len(cast(dict[str, Any], x)) <= MOST_PATTERNS
 
 
 def _modules() -> _Kind:
@@ -87,6 +82,10 @@ _FLAG = _Kind("true or false", _is_flag)
 _COUNT = _Kind("a whole number from 1 on", _is_count)
 _NUMBER = _Kind("a finite number", _is_number)
 _MODULES = _or_null(_modules())
+_PATTERNS = _or_null(_Kind(f"an object of at most {MOST_PATTERNS} patterns", _are_few))
+
+BY_PATTERN: Mapping[str, _Kind] = {"rank_pattern": _COUNT, "alpha_pattern": _NUMBER}
+"""Field -> what each of its patterns may give."""
 
 KINDS: Mapping[str, _Kind] = {
     "peft_type": _one_of("LORA", "IA3", "PREFIX_TUNING"),
@@ -102,8 +101,8 @@ KINDS: Mapping[str, _Kind] = {
     "lora_bias": _FLAG,
     "bias": _one_of("none", "all", "lora_only"),
     "fan_in_fan_out": _FLAG,
-    "rank_pattern": _or_null(_by_pattern(_COUNT)),
-    "alpha_pattern": _or_null(_by_pattern(_NUMBER)),
+    "rank_pattern": _PATTERNS,
+    "alpha_pattern": _PATTERNS,
     # Other initialisations (PiSSA, OLoRA, LoftQ, CorDA ...) change the base weights: the adapter
     # alone is not the update, and a merged one of another rank would be paired with a wrong base.
     "init_lora_weights": _one_of("gaussian", "eva", "orthogonal", True, False, None),

@@ -8,10 +8,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-__all__ = ["MOST_PATTERNS", "checked_pattern", "matches", "ways"]
+__all__ = ["LONGEST_NAME", "MOST_PATTERNS", "checked_pattern", "matches", "ways"]
 
 MOST_PATTERNS = 2**14
 """In one field: some adapters name a rank for each module, of which a large model has thousands."""
+
+LONGEST_NAME = 512
+"""Characters of a module's name, or of a pattern of one."""
 
 _TOKEN = re.compile(
     r"(?P<one>\\[dwDW.\-_^$]|\[\^?[\w.\-\\]+\]|[\w.\-])"
@@ -24,8 +27,11 @@ def checked_pattern(pattern: str) -> str:
     """`pattern`, if what it can cost is known: it repeats single characters, never a group.
 
     Raises:
-        ValueError: It is no regular expression, or has what names of modules have no use for.
+        ValueError: It is too long, no regular expression, or has what names of modules have no use
+            for.
     """
+    if len(pattern) > LONGEST_NAME:
+        raise ValueError(f"at most {LONGEST_NAME} characters")
     try:
         _compiled(pattern)
     except (re.error, RecursionError, OverflowError) as error:
