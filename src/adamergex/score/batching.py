@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -11,6 +12,9 @@ BATCH_TOKENS = 1024
 
 _LEAST = 128
 """A smaller product takes about as long."""
+
+_BEST = BATCH_TOKENS // 2
+"""A larger one, on one core, is no faster: what it multiplies leaves the core's cache."""
 
 _Row = TypeVar("_Row")
 
@@ -22,22 +26,28 @@ def batches(
     *,
     workers: int = 1,
 ) -> list[list[_Row]]:
-    """Rows in groups that cost about BATCH_TOKENS each, in order; where given, of one kind each.
+    """Rows in groups that cost up to BATCH_TOKENS each, in order; where given, of one kind each.
 
     Args:
         rows: The rows.
         costs: For each how many tokens it counts for.
         kinds: For each what it may not be mixed with others of.
-        workers: How many take groups as they go. The last groups are small, for all to end at once.
+        workers: How many take groups as they go: each finds about as much to do as the others.
     """
+    share = _share(sum(costs), workers) if workers > 1 else math.inf
     groups: list[list[_Row]] = []
-    size, most, left, last = 0, 0, sum(costs), object()
+    size, done, goal, last = 0, 0, 0.0, object()
     for row, cost, kind in zip(rows, costs, kinds or [None] * len(rows), strict=True):
-        if size + cost > most or kind != last:
+        full = done + cost / 2 > goal
+        if full or size + cost > BATCH_TOKENS or kind != last:
             groups.append([])
-            size = 0
-            shared = max(_LEAST, left // (2 * workers)) if workers > 1 else BATCH_TOKENS
-            most = min(BATCH_TOKENS, shared)
+            size, goal = 0, (goal if full else done) + share
         groups[-1].append(row)
-        size, left, last = size + cost, left - cost, kind
+        size, done, last = size + cost, done + cost, kind
     return groups
+
+
+def _share(total: int, workers: int) -> float:
+    """What a group costs, for as many groups for each worker as for every other."""
+    rounds = max(1, math.ceil(total / (workers * _BEST)))
+    return max(_LEAST, total / (workers * rounds))

@@ -164,8 +164,8 @@ class _Scorer:
     @classmethod
     def of(cls, backbone: Backbone, model: Any, tokens: list[list[Tokens]]) -> _Scorer:
         largest = max((sum(len(t.ids) for t in row) for row in tokens), default=1)
-        most = _WORKERS if backbone.model.device.type == "cpu" else 1
-        workers = max(1, min(most, _CACHE_TOKENS // largest))  # each has room for the largest
+        most = _CACHE_TOKENS // largest  # each has room for the largest
+        workers = max(1, min(_workers(backbone.model.device), most))
         room = _CACHE_TOKENS // workers
         pieces = [piece for i, row in enumerate(tokens) for piece in _pieces(i, row, room)]
         begin = _opening(pieces)
@@ -273,15 +273,20 @@ def _logs(states: Tensor, head: Tensor, rows: Tensor, ids: Tensor) -> tuple[Tens
     """
     rows, ids = rows.to(states.device), ids.to(states.device)
     own = torch.zeros(len(ids), device=states.device)
-    total = torch.full((len(states),), -torch.inf, device=states.device)
-    highest, best = total, torch.zeros_like(total, dtype=torch.long)
     size = max(1, _LOGITS // len(states))
-    for start in range(0, len(head), size):
+
+    def part(start: int) -> tuple[Tensor, Tensor, Tensor]:
         logits = (states @ head[start : start + size].T).float()
         here = (ids >= start) & (ids < start + size)
         own[here] = logits[rows[here], ids[here] - start]
-        value, place = logits.max(-1)
-        best = torch.where(value > highest, start + place, best)
-        highest = torch.maximum(value, highest)
-        total = torch.logaddexp(total, logits.logsumexp(-1))
-    return (own - total[rows]).cpu(), (best[rows] == ids).cpu()
+        highest, place = logits.max(-1)
+        return logits.logsumexp(-1), highest, start + place
+
+    parts = in_threads(part, range(0, len(head), size), _workers(states.device))
+    total, highest, place = (torch.stack(found) for found in zip(*parts, strict=True))
+    best = place.gather(0, highest.argmax(0, keepdim=True))[0]
+    return (own - total.logsumexp(0)[rows]).cpu(), (best[rows] == ids).cpu()
+
+
+def _workers(device: torch.device) -> int:
+    return _WORKERS if device.type == "cpu" else 1
