@@ -1,11 +1,15 @@
 """Rows packed into one sequence attend each by itself: what they give is what each gives alone."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from adamergex.models import attention, backbone, padded
+from adamergex.models import answer_states, attention, backbone, padded
 from tests.support.backbones import FAMILIES, QUIET_TRAINING, write_tiny
 
 pytestmark = QUIET_TRAINING
@@ -56,6 +60,53 @@ def test_only_products_within_rows_are_made(decoder, lengths, monkeypatch):
     with torch.no_grad():
         decoder.hidden(decoder.model, drawn(lengths))
     assert seen == [(n, n) for n in lengths] * decoder.model.config.num_hidden_layers
+
+
+TREE = st.lists(st.lists(st.integers(3, 5), min_size=1, max_size=7), min_size=1, max_size=8)
+
+
+@given(rows=TREE, ordered=st.booleans())
+def test_what_rows_begin_with_alike_is_run_once(decoders, rows, ordered):
+    """In order, as many tokens are run as there are beginnings, but for rows that come twice."""
+    rows = sorted(rows) if ordered else rows
+    beginnings = {tuple(row[:k]) for row in rows for k in range(1, len(row) + 1)}
+    twice = sum(a == b for a, b in pairwise(rows))
+    for decoder in decoders:
+        with torch.no_grad(), _tokens_run(decoder) as run:
+            found = answer_states(decoder, decoder.model, rows, shared=True)
+        wanted = torch.cat([alone(decoder, row)[0, -1:] for row in rows])
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+        if ordered:
+            assert run == [len(beginnings) + twice]
+
+
+@pytest.fixture(scope="module")
+def decoders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("decoders")
+    return [backbone(str(write_tiny(kind, folder / kind))) for kind in DECODERS]
+
+
+@contextmanager
+def _tokens_run(decoder):
+    run = []
+    first = decoder.model.get_decoder().layers[0]
+    hook = first.register_forward_pre_hook(lambda _, inputs: run.append(inputs[0].shape[1]))
+    yield run
+    hook.remove()
+
+
+@pytest.mark.parametrize("why", ["a window", "another attention"])
+def test_nothing_is_shared_where_it_could_not_be_seen(tmp_path, why):
+    decoder = backbone(str(write_tiny("gemma3", tmp_path)))
+    rows = [[3] * 9, [3] * 8 + [4]]  # the window is 8
+    if why == "another attention":
+        rows = [row[2:] for row in rows]
+        decoder.model.set_attn_implementation("eager")
+    with torch.no_grad(), _tokens_run(decoder) as run:
+        found = answer_states(decoder, decoder.model, rows, shared=True)
+    assert run == [sum(map(len, rows))]
+    wanted = torch.cat([alone(decoder, row)[0, -1:] for row in rows])
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_rows_that_are_not_packed_are_run_as_they_were(decoder, rows):

@@ -227,9 +227,9 @@ def test_how_many_threads_score_changes_nothing(tiny, monkeypatch, threads):
     monkeypatch.setattr(batching, "_LEAST", 8)
     seen = set()
 
-    def states(*arguments, usual=decoders.answer_states):
+    def states(*arguments, usual=decoders.answer_states, **options):
         seen.add((threading.get_ident(), torch.get_num_threads()))
-        return usual(*arguments)
+        return usual(*arguments, **options)
 
     monkeypatch.setattr(decoders, "answer_states", states)
     before = torch.get_num_threads()
@@ -253,7 +253,7 @@ def test_how_many_threads_score_changes_nothing(tiny, monkeypatch, threads):
 def test_what_fails_in_a_thread_fails(tiny, monkeypatch, error):
     """A token that the model does not have is an IndexError."""
 
-    def states(*_):
+    def states(*_, **__):
         raise error("no such token")
 
     monkeypatch.setattr(decoders, "answer_states", states)
@@ -284,3 +284,16 @@ def test_batches_hold_every_row_in_order_and_no_more_than_they_may(costs, kinds,
     for batch in found:
         assert len({drawn[row] for row in batch}) == 1
         assert len(batch) == 1 or sum(costs[row] for row in batch) <= batching.BATCH_TOKENS
+
+
+@given(costs=st.lists(st.integers(1, 60), min_size=40, max_size=400), workers=st.integers(2, 8))
+def test_every_worker_finds_as_much_to_do(costs, workers):
+    found = batching.batches(costs, costs, workers=workers)
+    most = max(_LEAST, sum(costs) / len(found)) if len(found) % workers else sum(costs) / len(found)
+    assert all(sum(batch) <= most + max(costs) for batch in found)
+    if sum(costs) >= workers * _LEAST + workers * max(costs):
+        assert len(found) % workers == 0
+        assert min(map(sum, found)) >= most - max(costs)
+
+
+_LEAST = batching._LEAST

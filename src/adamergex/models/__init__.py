@@ -5,6 +5,7 @@ from adamergex.models.backbone import Backbone
 from adamergex.models.builtin import BUILTIN, cache_folder, prepared
 from adamergex.models.forward import (
     Prompts,
+    alike,
     bfloat16_products,
     continued,
     has_prefix,
@@ -25,6 +26,7 @@ __all__ = [
     "Prompts",
     "Tokens",
     "add_sparse",
+    "alike",
     "answer_states",
     "backbone",
     "backbone_family",

@@ -8,6 +8,8 @@ training step.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -16,34 +18,70 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-__all__ = ["rowwise", "window"]
+__all__ = ["attends_by_row", "rowwise", "window"]
 
 _NAME = "adamergex_rowwise"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Tokens of a packed sequence that follow each other in one row.
+
+    Attributes:
+        own: Where they are.
+        seen: Where all tokens of the row are, up to the last of these, if the row begins with
+            tokens of the rows before it: (length,).
+        mask: Which of those each of these sees, (1, 1, own tokens, length).
+    """
+
+    own: slice
+    seen: Tensor | None = None
+    mask: Tensor | None = None
+
+
+def attends_by_row(model: Any) -> bool:
+    """Whether a decoder attends row by row from now on. That pays on a processor.
+
+    A GPU does better with one large kernel, and an attention other than SDPA knows packed rows in
+    its own way: these are left as they are. Any other model has from now on an attention that is
+    SDPA but where it is given `rowwise`: threads may run the model at once, and a checkpointed
+    layer again.
+    """
+    if model.device.type != "cpu":
+        return False
+    config = model.config.get_text_config()
+    if config._attn_implementation == "sdpa" and model._supports_attention_backend:
+        config._attn_implementation = _NAME
+    return config._attn_implementation == _NAME
 
 
 def rowwise(model: Any, positions: Tensor | None) -> dict[str, Any]:
     """What to give a decoder besides, for its layers to attend row by row where that pays.
 
-    A GPU does better with one large kernel, and an attention other than SDPA knows packed rows in
-    its own way: these are left as they are. Any other model has from now on an attention that is
-    SDPA but where it is given this: threads may run the model at once, and a checkpointed layer
-    again.
-
     Args:
         model: The base model.
-        positions: (1, tokens): they start again at 0 with each row. None for rows not packed.
+        positions: (1, tokens): they start again with each row, at 0 or where the row goes on
+            otherwise than the row before it. None for rows not packed.
     """
-    if positions is None or positions.device.type != "cpu":
+    if positions is None or not attends_by_row(model):
         return {}
-    config = model.config.get_text_config()
-    if config._attn_implementation == "sdpa" and model._supports_attention_backend:
-        config._attn_implementation = _NAME
-    if config._attn_implementation != _NAME:
-        return {}
-    starts = (positions[0] == 0).nonzero().flatten().tolist()
-    ends = [*starts[1:], positions.shape[1]]
-    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
-    return {"row_lengths": lengths, "unmasked": window(model)}
+    return {"packed_rows": _rows(positions[0]), "unmasked": window(model)}
+
+
+def _rows(positions: Tensor) -> list[_Row]:
+    starts = [0, *((positions.diff() != 1).nonzero().flatten() + 1).tolist(), len(positions)]
+    rows: list[_Row] = []
+    before = torch.arange(0)
+    for start, end in pairwise(starts):
+        shared = before[: int(positions[start])]
+        own = torch.arange(start, end)
+        before = torch.cat([shared, own])
+        if not len(shared):
+            rows.append(_Row(slice(start, end)))
+            continue
+        mask = torch.ones(len(own), len(before), dtype=torch.bool).tril(len(shared))
+        rows.append(_Row(slice(start, end), before, mask[None, None]))
+    return rows
 
 
 def window(model: Any) -> float:
@@ -60,7 +98,7 @@ def _attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    row_lengths: list[int] | None = None,
+    packed_rows: list[_Row] | None = None,
     unmasked: float = 0,
     **options: Any,
 ) -> tuple[Tensor, None]:
@@ -69,17 +107,19 @@ def _attention(
     Of the mask, (1, 1, tokens, tokens), rows longer than `unmasked` need their own part: a window
     may end within them.
     """
-    if row_lengths is None:
+    if packed_rows is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     parts: list[Tensor] = []
-    end = 0
-    for length in row_lengths:
-        own = slice(end, end := end + length)
-        mask = None
-        if attention_mask is not None and length > unmasked:
-            mask = attention_mask[:, :, own, own]
-        q, k, v = (x[:, :, own] for x in (query, key, value))
-        parts.append(sdpa_attention_forward(module, q, k, v, mask, **options)[0])
+    for row in packed_rows:
+        own, mask = row.own, row.mask
+        if row.seen is not None:
+            k, v = (x.index_select(2, row.seen) for x in (key, value))
+        else:
+            k, v = key[:, :, own], value[:, :, own]
+            if attention_mask is not None and own.stop - own.start > unmasked:
+                mask = attention_mask[:, :, own, own]
+        attended, _ = sdpa_attention_forward(module, query[:, :, own], k, v, mask, **options)
+        parts.append(attended)
     return torch.cat(parts, dim=1), None
 
 

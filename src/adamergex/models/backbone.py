@@ -74,16 +74,23 @@ class Backbone:
         cut = [self.tokenizer(text, truncation=True, max_length=most).input_ids for text in texts]
         return [Tokens(ids, len(ids)) for ids in cut]
 
-    def hidden(self, model: Any, rows: list[list[int]]) -> Tensor:
+    def hidden(
+        self,
+        model: Any,
+        rows: list[list[int]],
+        begins: Sequence[int] | None = None,
+        asked: Tensor | None = None,
+    ) -> Tensor:
         """The last hidden states of a decoder's rows, one after another: (tokens in all, width).
 
-        No row attends to another.
+        No row attends to another, but to what is left out of it by `begins`; see `packed`. Other
+        places than those asked for may not be what they should be.
         """
         if has_prefix(model):
             ids, mask = (x.to(self.model.device) for x in padded(rows))
             return last_hidden(model, ids, mask=mask)[mask.bool()]
-        ids, positions = (x.to(self.model.device) for x in packed(rows))
-        return last_hidden(model, ids, positions=positions)[0]
+        ids, positions = (x.to(self.model.device) for x in packed(rows, begins))
+        return last_hidden(model, ids, positions=positions, asked=asked)[0]
 
     @contextmanager
     def adapted(self, adapter: Path | None) -> Generator[Any]:

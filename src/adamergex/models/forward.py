@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,12 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
+from adamergex.models.asked import asking
 from adamergex.models.attention import rowwise
 
 __all__ = [
     "Prompts",
+    "alike",
     "bfloat16_products",
     "continued",
     "has_prefix",
@@ -38,15 +41,22 @@ def has_prefix(model: Any) -> bool:
 
 
 def last_hidden(
-    model: Any, ids: Tensor, *, positions: Tensor | None = None, mask: Tensor | None = None
+    model: Any,
+    ids: Tensor,
+    *,
+    positions: Tensor | None = None,
+    mask: Tensor | None = None,
+    asked: Tensor | None = None,
 ) -> Tensor:
     """The hidden states below the output layer: (rows, length, width).
 
     Args:
         model: The base, or the base with an adapter on it.
         ids: Token ids, (rows, length).
-        positions: For rows packed into one: positions that start again at 0 with each of them.
+        positions: For rows packed into one, see `packed`.
         mask: For rows that are padded, as they must be with a prefix: each has a cache of its own.
+        asked: Of rows packed into one, the places whose states are wanted; the others' are not
+            what they should be. None for all.
     """
     base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     inputs: dict[str, Any] = {"position_ids": positions}
@@ -62,7 +72,8 @@ def last_hidden(
             "past_key_values": model.get_prompt(len(ids)),
         }
     inputs |= rowwise(base, inputs.get("position_ids"))
-    return base.get_decoder()(input_ids=ids, use_cache=False, **inputs).last_hidden_state
+    with asking(ids, None if asked is None else (0, asked)):
+        return base.get_decoder()(input_ids=ids, use_cache=False, **inputs).last_hidden_state
 
 
 @dataclass(frozen=True)
@@ -100,13 +111,14 @@ def prefilled(model: Any, rows: list[list[int]], opening: Prompts | None = None)
         tokens = prefix.num_virtual_tokens
         before, cache = mask.new_ones(len(rows), tokens), model.get_prompt(len(rows))
     mask = torch.cat([before, mask], dim=1)
-    output = base.get_decoder()(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions + before.sum(1, keepdim=True),
-        past_key_values=cache,
-        use_cache=True,
-    )
+    with asking(ids, (slice(None), -1)):
+        output = base.get_decoder()(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions + before.sum(1, keepdim=True),
+            past_key_values=cache,
+            use_cache=True,
+        )
     return Prompts(output.last_hidden_state[:, -1], output.past_key_values, mask)
 
 
@@ -136,14 +148,28 @@ def continued(model: Any, prompts: Prompts, tails: list[list[list[int]]]) -> Ten
     ).last_hidden_state
 
 
-def packed(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+def packed(rows: Sequence[list[int]], begins: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
     """Token ids and positions of rows in one sequence, each (1, tokens in all).
 
-    Positions that start again at 0 tell transformers where one row ends and the next begins.
+    Positions that start again tell transformers where one row ends and the next begins.
+
+    Args:
+        rows: Token ids of each.
+        begins: How many tokens to leave out of each, which the row before begins with too. Where
+            positions start again at 3, a `rowwise` attention sees the first three of that row.
     """
-    ids = torch.tensor([[token for row in rows for token in row]])
-    positions = torch.cat([torch.arange(len(row)) for row in rows])[None]
-    return ids, positions
+    own = [row[begin:] for row, begin in zip(rows, begins or [0] * len(rows), strict=True)]
+    ids = torch.tensor([[token for row in own for token in row]])
+    starts = (len(row) - len(left) for row, left in zip(rows, own, strict=True))
+    positions = [torch.arange(start, len(row)) for row, start in zip(rows, starts, strict=True)]
+    return ids, torch.cat(positions)[None]
+
+
+def alike(rows: Sequence[list[int]], most: int) -> int:
+    """How many of the first `most` tokens are the same in all rows."""
+    first, last = min(rows), max(rows)  # what these two begin with, all between them do
+    most = max(0, min(most, len(first), len(last)))
+    return next((k for k in range(most) if first[k] != last[k]), most)
 
 
 def padded(rows: list[list[int]], filler: int = 0) -> tuple[Tensor, Tensor]:

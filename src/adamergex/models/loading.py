@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from adamergex.errors import AdamergexError, InputError
+from adamergex.models.asked import asked_only
 from adamergex.models.backbone import Backbone
 from adamergex.models.builtin import BUILTIN, prepared
 from adamergex.models.sharding import divided
@@ -60,6 +61,8 @@ def backbone(name: str, labels: int | None = None) -> Backbone:
     divided(name, model).to("cuda" if torch.cuda.is_available() else "cpu")
     model.eval()
     model.requires_grad_(False)
+    if family == "decoder":
+        asked_only(model)
     return Backbone(model, reader, family)
 
 

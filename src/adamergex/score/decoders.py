@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain, islice
@@ -15,6 +14,7 @@ from adamergex.models import (
     Backbone,
     Prompts,
     Tokens,
+    alike,
     answer_states,
     continued,
     has_prefix,
@@ -97,7 +97,7 @@ class _Piece:
     def shared(self) -> int:
         """How many tokens all choices begin with; none of them part of an answer."""
         most = min(t.prompt_length for t in self.choices)
-        return _alike([t.ids for t in self.choices], most)
+        return alike([t.ids for t in self.choices], most)
 
     @cached_property
     def longest(self) -> int:
@@ -113,6 +113,16 @@ class _Piece:
     def kind(self) -> tuple[int, bool]:
         """Pieces of one kind can be run together."""
         return len(self.choices), self.follows
+
+    def order(self, filled: bool) -> tuple[object, ...]:
+        """What to sort by.
+
+        Args:
+            filled: Whether shorter prompts are filled up: those of one length are best together.
+                Where they are not, those that begin alike are.
+        """
+        prompt = self.choices[0].ids[: self.shared]
+        return (*self.kind, self.shared if filled or self.follows else 0, prompt)
 
     @property
     def answers(self) -> list[list[int]]:
@@ -172,10 +182,11 @@ class _Scorer:
         opening = prefilled(model, [pieces[0].choices[0].ids[:begin]]) if begin else None
         # Where padding stands between a prefix and a short prompt, sliding windows count it.
         reach = max((piece.shared + piece.longest for piece in pieces), default=0)
-        alike = has_prefix(model) or (begin > 0 and reach > window(backbone.model))
-        pieces.sort(key=lambda piece: (piece.kind, piece.shared))
+        same = has_prefix(model) or (begin > 0 and reach > window(backbone.model))
+        filled = has_prefix(model) or opening is not None
+        pieces.sort(key=lambda piece: piece.order(filled))
         costs = [_cost(piece, begin, room) for piece in pieces]
-        kinds = [(piece.kind, piece.shared if alike else 0) for piece in pieces]
+        kinds = [(piece.kind, piece.shared if same else 0) for piece in pieces]
         groups = batches(pieces, costs, kinds, workers=workers)
         return cls(backbone, model, workers, begin, opening, groups)
 
@@ -185,7 +196,7 @@ class _Scorer:
         if batch[0].follows or self.opening:
             states = _cached(self.model, batch, prompts, self.opening)
         else:  # no cache, no padding
-            states = answer_states(self.backbone, self.model, prompts)
+            states = answer_states(self.backbone, self.model, prompts, shared=True)
         used, places = torch.tensor(_places(batch)).unique(return_inverse=True)
         return _Run(batch, states[used.to(states.device)], places)
 
@@ -239,14 +250,8 @@ def _opening(pieces: list[_Piece]) -> int:
     if len(pieces) < 2:
         return 0
     most = min(piece.shared for piece in pieces) - 1
-    found = _alike([piece.choices[0].ids for piece in pieces], most)
+    found = alike([piece.choices[0].ids for piece in pieces], most)
     return found if found >= _OPENING else 0
-
-
-def _alike(rows: Sequence[list[int]], most: int) -> int:
-    """How many of the first `most` tokens are the same in all rows."""
-    first, last = min(rows), max(rows)  # what these two begin with, all between them do
-    return next((k for k in range(most) if first[k] != last[k]), max(most, 0))
 
 
 def _answered(runs: list[_Run], head: Tensor) -> dict[tuple[int, int], list[Answer]]:
