@@ -17,7 +17,7 @@ from adamergex.models.loading import backbone, backbone_family, tokenizer
 from adamergex.models.sharding import dividing
 from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
 from adamergex.models.states import answer_states, prompt_ids
-from adamergex.models.threads import in_threads
+from adamergex.models.threads import at_once, in_threads
 from adamergex.models.tokens import Tokens
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "add_sparse",
     "alike",
     "answer_states",
+    "at_once",
     "backbone",
     "backbone_family",
     "bfloat16_products",

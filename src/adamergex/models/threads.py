@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["in_threads"]
+__all__ = ["at_once", "in_threads"]
 
 _Part = TypeVar("_Part")
 _Made = TypeVar("_Made")
+
+_MOST = 4
+"""What is in a batch does not depend on how many threads there are: they change no more than how
+sums are rounded."""
+
+
+def at_once(model: Any) -> int:
+    """How many batches a model may run at once, at most, each on a thread or several."""
+    return _MOST if model.device.type == "cpu" else 1
 
 
 def in_threads(call: Callable[[_Part], _Made], parts: Sequence[_Part], most: int) -> list[_Made]:

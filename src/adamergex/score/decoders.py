@@ -16,6 +16,7 @@ from adamergex.models import (
     Tokens,
     alike,
     answer_states,
+    at_once,
     continued,
     has_prefix,
     in_threads,
@@ -34,10 +35,6 @@ _CACHE_TOKENS = 8192
 
 _OPENING = 16
 """From so many tokens on, that all prompts begin with, it pays to run them once."""
-
-_WORKERS = 4
-"""Batches at once, at most, each on a thread or several. What is in a batch does not depend on how
-many threads there are: they change no more than how sums are rounded."""
 
 _HEAD_ROWS = 128
 """Fewer states than these wait for others: the output layer is read once for all of them."""
@@ -64,7 +61,7 @@ def token_likelihoods(
 
     def scored(batch: list[_Piece]) -> _Run | dict[tuple[int, int], list[Answer]]:
         run = scorer.run(batch)
-        return run if len(run.states) < _HEAD_ROWS else _answered([run], head)
+        return run if len(run.states) < _HEAD_ROWS else _answered([run], head, 1)
 
     for made in in_threads(scored, scorer.batches, scorer.workers):
         if isinstance(made, _Run):
@@ -72,7 +69,7 @@ def token_likelihoods(
         else:
             found |= made
     for first in range(0, len(waiting), _HEAD_RUNS):
-        found |= _answered(waiting[first : first + _HEAD_RUNS], head)
+        found |= _answered(waiting[first : first + _HEAD_RUNS], head, at_once(backbone.model))
     whole: list[list[Answer]] = [[] for _ in tokens]
     for item, first in sorted(found):
         whole[item] += found[item, first]
@@ -175,7 +172,7 @@ class _Scorer:
     def of(cls, backbone: Backbone, model: Any, tokens: list[list[Tokens]]) -> _Scorer:
         largest = max((sum(len(t.ids) for t in row) for row in tokens), default=1)
         most = _CACHE_TOKENS // largest  # each has room for the largest
-        workers = max(1, min(_workers(backbone.model.device), most))
+        workers = max(1, min(at_once(backbone.model), most))
         room = _CACHE_TOKENS // workers
         pieces = [piece for i, row in enumerate(tokens) for piece in _pieces(i, row, room)]
         begin = _opening(pieces)
@@ -254,8 +251,11 @@ def _opening(pieces: list[_Piece]) -> int:
     return found if found >= _OPENING else 0
 
 
-def _answered(runs: list[_Run], head: Tensor) -> dict[tuple[int, int], list[Answer]]:
-    """What the output layer, (vocabulary, width), says of the answers of each piece."""
+def _answered(runs: list[_Run], head: Tensor, workers: int) -> dict[tuple[int, int], list[Answer]]:
+    """What the output layer, (vocabulary, width), says of the answers of each piece.
+
+    Up to `workers` threads share it out.
+    """
     if not runs:
         return {}
     starts = accumulate((len(run.states) for run in runs), initial=0)
@@ -263,14 +263,16 @@ def _answered(runs: list[_Run], head: Tensor) -> dict[tuple[int, int], list[Answ
     pieces = [piece for run in runs for piece in run.pieces]
     answers = [answer for piece in pieces for answer in piece.answers]
     ids = torch.tensor(list(chain.from_iterable(answers)))
-    logs, greedy = _logs(torch.cat([run.states for run in runs]), head, rows, ids)
+    logs, greedy = _logs(torch.cat([run.states for run in runs]), head, rows, ids, workers)
     lengths = [len(answer) for answer in answers]
     parts = zip(logs.split(lengths), greedy.split(lengths), strict=True)
     found = iter([(float(log.sum()), bool(best.all())) for log, best in parts])
     return {(p.item, p.first): list(islice(found, len(p.choices))) for p in pieces}
 
 
-def _logs(states: Tensor, head: Tensor, rows: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+def _logs(
+    states: Tensor, head: Tensor, rows: Tensor, ids: Tensor, workers: int
+) -> tuple[Tensor, Tensor]:
     """The log-probability of each token after the state in its row, and whether it is the best.
 
     The vocabulary is gone through in parts: all logits at once would fill the memory, and a part of
@@ -287,11 +289,7 @@ def _logs(states: Tensor, head: Tensor, rows: Tensor, ids: Tensor) -> tuple[Tens
         highest, place = logits.max(-1)
         return logits.logsumexp(-1), highest, start + place
 
-    parts = in_threads(part, range(0, len(head), size), _workers(states.device))
+    parts = in_threads(part, range(0, len(head), size), workers)
     total, highest, place = (torch.stack(found) for found in zip(*parts, strict=True))
     best = place.gather(0, highest.argmax(0, keepdim=True))[0]
     return (own - total.logsumexp(0)[rows]).cpu(), (best[rows] == ids).cpu()
-
-
-def _workers(device: torch.device) -> int:
-    return _WORKERS if device.type == "cpu" else 1

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adamergex.models import Backbone, answer_states, prompt_ids
+from adamergex.models import Backbone, answer_states, at_once, in_threads, prompt_ids
 from adamergex.score.batching import batches
 
 __all__ = ["states_of"]
@@ -28,8 +28,10 @@ def states_of(backbone: Backbone, model: Any, prompts: Sequence[str]) -> Tensor:
     """
     rows = [prompt_ids(backbone, prompt) for prompt in prompts]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    found: dict[int, Tensor] = {}
-    for batch in batches(order, [len(rows[i]) for i in order]):
-        states = answer_states(backbone, model, [rows[i] for i in batch])
-        found |= zip(batch, states.float().cpu(), strict=True)
-    return torch.stack([found[i] for i in range(len(rows))])
+
+    def states(batch: list[int]) -> Tensor:
+        return answer_states(backbone, model, [rows[i] for i in batch]).float().cpu()
+
+    parts = batches(order, [len(rows[i]) for i in order])
+    found = torch.cat(in_threads(states, parts, at_once(backbone.model)))
+    return found[torch.tensor(order).argsort()]
