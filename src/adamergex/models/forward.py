@@ -158,11 +158,10 @@ def packed(rows: Sequence[list[int]], begins: Sequence[int] | None = None) -> tu
         begins: How many tokens to leave out of each, which the row before begins with too. Where
             positions start again at 3, a `rowwise` attention sees the first three of that row.
     """
-    own = [row[begin:] for row, begin in zip(rows, begins or [0] * len(rows), strict=True)]
-    ids = torch.tensor([[token for row in own for token in row]])
-    starts = (len(row) - len(left) for row, left in zip(rows, own, strict=True))
-    positions = [torch.arange(start, len(row)) for row, start in zip(rows, starts, strict=True)]
-    return ids, torch.cat(positions)[None]
+    parts = list(zip(rows, begins or [0] * len(rows), strict=True))
+    ids = torch.tensor([[token for row, begin in parts for token in row[begin:]]])
+    positions = torch.cat([torch.arange(begin, len(row)) for row, begin in parts])[None]
+    return ids, positions
 
 
 def alike(rows: Sequence[list[int]], most: int) -> int:
