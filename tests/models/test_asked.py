@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from adamergex.models import answer_states, backbone, last_hidden, prefilled
 from adamergex.models.asked import asked_only
-from tests.support.backbones import FAMILIES, QUIET_TRAINING, write_tiny
+from tests.support.backbones import DECODERS, QUIET_TRAINING, write_tiny
 
 pytestmark = QUIET_TRAINING
 
@@ -17,7 +17,7 @@ ROWS = [[3, 4, 5, 6], [7], [8, 9, 10]]
 NARROW = ("self_attn.q_proj", "self_attn.o_proj", "mlp")
 
 
-@pytest.fixture(params=[name for name, family in FAMILIES.items() if family == "decoder"])
+@pytest.fixture(params=DECODERS)
 def decoder(request, tmp_path):
     return backbone(str(write_tiny(request.param, tmp_path)))
 

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adamergex.models import answer_states, attention, backbone, padded
-from tests.support.backbones import FAMILIES, QUIET_TRAINING, write_tiny
+from tests.support.backbones import DECODERS, QUIET_TRAINING, write_tiny
 
 pytestmark = QUIET_TRAINING
 
-DECODERS = [name for name, family in FAMILIES.items() if family == "decoder"]
 LENGTHS = (3, 1, 8, 5)  # gemma3's window is 8
 
 

@@ -180,6 +180,8 @@ FAMILIES = {
 }
 """Tiny models by name, and the family that each is of."""
 
+DECODERS = [name for name, family in FAMILIES.items() if family == "decoder"]
+
 
 def state(backbone: Backbone) -> dict[str, torch.Tensor]:
     """A copy of every weight."""

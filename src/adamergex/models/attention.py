@@ -71,16 +71,15 @@ def rowwise(model: Any, positions: Tensor | None) -> dict[str, Any]:
 def _rows(positions: Tensor) -> list[_Row]:
     starts = [0, *((positions.diff() != 1).nonzero().flatten() + 1).tolist(), len(positions)]
     rows: list[_Row] = []
-    before = torch.arange(0)
+    seen: list[int] = []
     for start, end in pairwise(starts):
-        shared = before[: int(positions[start])]
-        own = torch.arange(start, end)
-        before = torch.cat([shared, own])
-        if not len(shared):
+        shared = seen[: int(positions[start])]
+        seen = [*shared, *range(start, end)]
+        if shared:
+            mask = torch.ones(1, 1, end - start, len(seen), dtype=torch.bool).tril(len(shared))
+            rows.append(_Row(slice(start, end), torch.tensor(seen), mask))
+        else:
             rows.append(_Row(slice(start, end)))
-            continue
-        mask = torch.ones(len(own), len(before), dtype=torch.bool).tril(len(shared))
-        rows.append(_Row(slice(start, end), before, mask[None, None]))
     return rows
 
 
