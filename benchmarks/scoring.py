@@ -13,8 +13,8 @@ import logging
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -133,17 +133,20 @@ def sweep(folder: Path, inputs: list[Path]) -> None:
     def theirs(t: float) -> Any:
         return peer_likelihoods(harness(folder / f"t{t}"), items)
 
-    ours = peer = worst = 0.0
-    for t in GRID:  # in turns: the machine's speed is the same for both
-        began = perf_counter()
-        found = mine(t)
-        between = perf_counter()
-        worst = max(worst, check_same(found, theirs(t)))
-        ours, peer = ours + between - began, peer + perf_counter() - between
+    sides = {
+        "ours, with the merging": mine,
+        "HFLM, of the nine merged adapters, each loaded": theirs,
+    }
+    kept: dict[str, list[Any]] = {side: [] for side in sides}
+
+    def next_scale(side: str) -> None:
+        kept[side].append(sides[side](GRID[len(kept[side])]))
+
+    found = timed({side: partial(next_scale, side) for side in sides}, len(GRID))
+    worst = max(check_same(a, b) for a, b in zip(*kept.values(), strict=True))
+    ours, peer = (sum(times.seconds) for times in found.values())
     print(f"### A scale sweep: {len(GRID)} values, SIB-200 dev, Swahili, {len(items)} items\n")
-    print("|  | seconds |\n| --- | --- |")
-    print(f"| ours, with the merging | {ours:.1f} |")
-    print(f"| HFLM, of the nine merged adapters, each loaded | {peer:.1f} |\n")
+    table(("", "seconds"), [(side, f"{sum(x.seconds):.1f}") for side, x in found.items()])
     print(f"{peer / ours:.1f} times as fast; log-likelihoods differ by {worst:.1e} at most.\n")
 
 
