@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Lock, Thread
 from typing import Any
 
-__all__ = ["SCHEMA", "Step", "counted", "digest", "in_order"]
+__all__ = ["SCHEMA", "Step", "begin_digests", "counted", "digest", "in_order"]
 
 SCHEMA = 3
 """Raised when records or folders change their meaning: old ones are then not used again."""
@@ -91,11 +93,26 @@ def digest(path: Path) -> str:
     Of every file its name and what it holds; of a folder not hidden files and pages to read.
     """
     if path.is_file():
-        return _digest_of(path, *_state(path))
+        return _file_digest(path)
     found = hashlib.sha256()
     for name, file in counted(path).items():
-        found.update(f"{len(name)} {name} {_digest_of(file, *_state(file))}\n".encode())
+        found.update(f"{len(name)} {name} {_file_digest(file)}\n".encode())
     return found.hexdigest()
+
+
+def begin_digests(paths: Iterable[Path]) -> None:
+    """Digests those of `paths` that are files, one after the other, while the caller goes on.
+
+    Who asks for the digest of one that is being read waits for it. An error is left to them.
+    """
+
+    def run() -> None:
+        with suppress(OSError):
+            for path in paths:
+                if path.is_file():
+                    digest(path)
+
+    Thread(target=run, daemon=True).start()
 
 
 def counted(folder: Path) -> dict[str, Path]:
@@ -108,9 +125,17 @@ def counted(folder: Path) -> dict[str, Path]:
     }
 
 
-def _state(path: Path) -> tuple[int, int]:
+def _file_digest(path: Path) -> str:
     state = path.stat()
-    return state.st_mtime_ns, state.st_size
+    key = (path, state.st_mtime_ns, state.st_size)
+    with _turn(*key):
+        return _digest_of(*key)
+
+
+@lru_cache(maxsize=4096)
+def _turn(path: Path, changed: int, size: int) -> Lock:  # noqa: ARG001 - they are the key
+    """Held while that file is read, so that no other thread reads it as well."""
+    return Lock()
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,7 @@ import pytest
 
 from adamergex.checkpoint import open_checkpoint
 from adamergex.cli import main
-from adamergex.merging import compared, described
+from adamergex.merging.inspection import compared, described
 from tests.support.folders import (
     PREFIX,
     edit_config,

@@ -8,8 +8,7 @@ import pytest
 
 from adamergex.checkpoint import layer_of
 from adamergex.errors import InputError
-from adamergex.merging import arimerge, layer_swap, weighted
-from adamergex.merging.combination import _outermost
+from adamergex.merging.combination import _outermost, arimerge, layer_swap, weighted
 from tests.support.folders import (
     PREFIX,
     config_of,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adamergex.checkpoint import open_checkpoint
-from adamergex.merging import compared, described
+from adamergex.merging.inspection import compared, described
 from tests.support.folders import (
     PREFIX,
     dense_updates,

@@ -1,25 +1,11 @@
-"""Three checkpoints merged into one, streamed module by module."""
+"""Three checkpoints merged into one, streamed module by module.
+
+What compares adapters, or combines them in other ways, is imported from its module.
+"""
 
 from adamergex.merging.api import Merged, merge
-from adamergex.merging.combination import arimerge, layer_swap, weighted
-from adamergex.merging.inspection import Gram, compared, described, gram
 from adamergex.merging.lora import update
 from adamergex.merging.options import Ia3Rule, MergeOptions, Space
 from adamergex.merging.saving import Outcome
 
-__all__ = [
-    "Gram",
-    "Ia3Rule",
-    "MergeOptions",
-    "Merged",
-    "Outcome",
-    "Space",
-    "arimerge",
-    "compared",
-    "described",
-    "gram",
-    "layer_swap",
-    "merge",
-    "update",
-    "weighted",
-]
+__all__ = ["Ia3Rule", "MergeOptions", "Merged", "Outcome", "Space", "merge", "update"]

@@ -77,7 +77,7 @@ def weighted(
     neutral = 1.0 if _structure(roles) == "IA3" else 0.0
 
     def product(module: str) -> LowRank:
-        return concatenated(*(update(x, module).times(weight) for x, weight in terms))
+        return concatenated(*(update(x, module, weight) for x, weight in terms))
 
     def tensor(module: str, parts: Sequence[NDArray]) -> NDArray:  # noqa: ARG001 - as in swaps
         total = neutral + 0 * parts[0]

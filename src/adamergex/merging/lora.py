@@ -79,8 +79,10 @@ def portable(
     return Outline(space, dtype, [unit(m) for m in task.layout.modules], changes, rank)
 
 
-def update(checkpoint: Checkpoint, module: str) -> LowRank:
+def update(checkpoint: Checkpoint, module: str, weight: float = 1.0) -> LowRank:
     """One module's weight update as factors: b (out, r) with the scaling in it, a (r, in).
+
+    Times `weight`, which is one factor with the scaling: b is rounded once.
 
     What is not scaled is in its stored dtype.
 
@@ -88,7 +90,7 @@ def update(checkpoint: Checkpoint, module: str) -> LowRank:
     """
     b, a = checkpoint.part(module, "b"), checkpoint.part(module, "a")
     flat = LowRank(b.reshape(b.shape[0], -1), a.reshape(a.shape[0], -1))
-    return flat.times(checkpoint.scaling(module))
+    return flat.times(checkpoint.scaling(module) * weight)
 
 
 @dataclass(frozen=True)
@@ -113,22 +115,26 @@ class _Merger:
         )
 
     def _product(self, module: str) -> Computed:
-        t, rt, rs = (update(c, module) for c in self.three)
-        rule, scale = STRUCTURES["LORA", self.space], self.options.scale
-        if self.space == "factor":
-            product = LowRank(
-                self._transferred(rule, t.b, rt.b, rs.b), self._transferred(rule, t.a, rt.a, rs.a)
-            )
-        elif self.options.rank == "exact" and scale != 0:
+        exact, scale = self.options.rank == "exact", self.options.scale
+        if self.space == "weight" and exact and scale != 0:
             # The rule's sum in one piece, which leaves A as it is stored.
-            product = concatenated(t, rt.times(scale), rs.times(-scale))
+            weights = zip(self.three, (1.0, scale, -scale), strict=True)
+            product = concatenated(*(update(c, module, weight) for c, weight in weights))
         else:
-            product = self._transferred(rule, t, rt, rs)
-        if self.options.rank == "exact":
+            product = self._by_rule(*(update(c, module) for c in self.three))
+        if exact:
             product = product.padded(self.rank)
             return Computed({"a": product.a, "b": product.b})
         cut = truncated(product, self.rank)
         return Computed({"a": cut.product.a, "b": cut.product.b}, cut.lost, cut.norm)
+
+    def _by_rule(self, t: LowRank, rt: LowRank, rs: LowRank) -> LowRank:
+        rule = STRUCTURES["LORA", self.space]
+        if self.space == "weight":
+            return self._transferred(rule, t, rt, rs)
+        return LowRank(
+            self._transferred(rule, t.b, rt.b, rs.b), self._transferred(rule, t.a, rt.a, rs.a)
+        )
 
     def _extras(self, module: str) -> Computed:
         """DoRA's magnitudes, merged like (IA)³; B's biases, which PEFT scales with the product."""

@@ -48,21 +48,21 @@ def merge(config: Config, inputs: Inputs, out: Path) -> Record:
 
 def weighted(config: Config, inputs: Inputs, out: Path) -> Record:
     """A weighted sum of adapters, in out/adapter."""
-    from adamergex.merging import weighted as added
+    from adamergex.merging.combination import weighted as added
 
     return added(adapters=_adapters(inputs), output=out / "adapter", **config).facts
 
 
 def arimerge(config: Config, inputs: Inputs, out: Path) -> Record:
     """AriMerge, in out/adapter."""
-    from adamergex.merging import arimerge as arimerged
+    from adamergex.merging.combination import arimerge as arimerged
 
     return arimerged(**_adapters(inputs), output=out / "adapter", **config).facts
 
 
 def layer_swap(config: Config, inputs: Inputs, out: Path) -> Record:
     """Layer swapping, in out/adapter."""
-    from adamergex.merging import layer_swap as swapped
+    from adamergex.merging.combination import layer_swap as swapped
 
     return swapped(**_adapters(inputs), output=out / "adapter", **config).facts
 
@@ -122,7 +122,7 @@ def geometry(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG0
     import numpy as np
 
     from adamergex.checkpoint import open_checkpoint
-    from adamergex.merging import gram
+    from adamergex.merging.inspection import gram
 
     roles = [r for r in ("task", "reference_target", "reference_source", "oracle") if r in inputs]
     starts = {read_record(inputs[role])["init_sha256"] for role in roles}
