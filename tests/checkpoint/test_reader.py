@@ -1,6 +1,7 @@
 """Opening a folder: lazily, in the stored type, and with everything in the header checked."""
 
 import os
+from io import FileIO
 
 import numpy as np
 import pytest
@@ -109,6 +110,28 @@ def test_an_ia3_vector_must_be_a_row_or_a_column(tmp_path):
     name = f"{PREFIX}.0.self_attn.k_proj.ia3_l"
     with pytest.raises(InputError, match="k_proj"):
         open_checkpoint(edit_tensors(folder, {name: np.ones((8, 2))}))
+
+
+def test_a_tensor_may_come_in_parts(tmp_path, monkeypatch):
+    """As Linux gives one of more than 2 GiB."""
+
+    class InParts(FileIO):
+        def readinto(self, buffer):
+            return super().readinto(buffer[:7])
+
+    monkeypatch.setattr("adamergex.checkpoint.reader.FileIO", InParts)
+    wanted = stored_tensors(write_lora(tmp_path))
+    found = open_checkpoint(tmp_path)
+    for name in wanted:
+        np.testing.assert_array_equal(found.read(name), wanted[name].astype(np.float32))
+
+
+def test_a_file_cut_short_since_it_was_opened_is_refused(tmp_path):
+    checkpoint = open_checkpoint(write_lora(tmp_path))
+    os.truncate(checkpoint.weights, checkpoint.weights.stat().st_size - 1)
+    with pytest.raises(InputError, match="as it was when it was opened"):
+        for name in checkpoint.tensors:
+            checkpoint.read(name)
 
 
 def test_digests_are_of_the_files(tmp_path):

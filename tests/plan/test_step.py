@@ -3,13 +3,14 @@
 import hashlib
 import json
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adamergex.step import SCHEMA, Step, digest, in_order
+from adamergex.step import SCHEMA, Step, begin_digests, digest, in_order
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 scalars = scalars.filter(lambda x: x not in (float("inf"), float("-inf")))
@@ -135,3 +136,42 @@ def test_a_model_is_known_by_all_that_it_holds_and_not_by_where_it_lies(tmp_path
     assert digest(model("three", bytes(middle))) != one
     (model("four") / "model.safetensors").rename(tmp_path / "four" / "other.safetensors")
     assert digest(tmp_path / "four") != one
+
+
+def test_a_file_that_is_being_digested_is_not_read_a_second_time(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"what it holds")
+    opened, go, found = Event(), Event(), []
+    really = Path.open
+
+    def held(self, *arguments):
+        assert not opened.is_set()
+        opened.set()
+        assert go.wait(10)
+        return really(self, *arguments)
+
+    monkeypatch.setattr(Path, "open", held)
+    begin_digests([path])
+    assert opened.wait(10)
+    asking = Thread(target=lambda: found.append(digest(path)))
+    asking.start()
+    asking.join(0.1)
+    assert asking.is_alive()
+    go.set()
+    asking.join(10)
+    assert found == [hashlib.sha256(b"what it holds").hexdigest()]
+
+
+def test_what_cannot_be_read_beforehand_is_told_to_who_asks(tmp_path, monkeypatch):
+    path, tried = tmp_path / "file", Event()
+    path.touch()
+
+    def refused(self, *_):
+        tried.set()
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refused)
+    begin_digests([tmp_path / "none", path])
+    assert tried.wait(10)
+    with pytest.raises(PermissionError):
+        digest(path)

@@ -6,10 +6,6 @@ import math
 from typing import Any, TypeAlias
 
 import numpy as np
-from array_api_compat import (
-    array_namespace,
-    device,  # pyright: ignore[reportUnknownVariableType]
-)
 
 from adamergex.errors import InputError
 
@@ -25,11 +21,15 @@ def namespace(*arrays: Array) -> Namespace:
     if all(isinstance(x, np.ndarray) for x in arrays):
         # It has the standard's names, if not its tolerances; the wrapper takes 0.1 s to load.
         return np
+    from array_api_compat import array_namespace
+
     return array_namespace(*arrays)
 
 
 def device_of(x: Array) -> Any:
     """Where an array lies, as its library's constructors take it."""
+    from array_api_compat import device  # pyright: ignore[reportUnknownVariableType]
+
     return device(x)
 
 

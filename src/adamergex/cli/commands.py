@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,8 @@ def merge(
 
     DIR is a PEFT adapter folder, or a Hub id (org/name) where huggingface_hub is installed.
     """
+    # BLAS would start a thread for each core, each of which first spins for some 20 ms.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from adamergex.step import begin_digests
 
     if not dry_run:  # a quarter of the work, done while the rest is still being imported
