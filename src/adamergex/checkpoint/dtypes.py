@@ -21,14 +21,19 @@ SAFETENSORS: Mapping[str, Dtype] = MappingProxyType(
 """The code in a safetensors header -> our name, which is also NumPy's and PyTorch's."""
 
 
+_NUMPY: Mapping[str, np.dtype[Any]] = MappingProxyType(
+    {d: np.dtype(ml_dtypes.bfloat16 if d == "bfloat16" else d) for d in get_args(Dtype)}
+)
+
+
 def as_dtype(name: str) -> Dtype | None:
     """`name` as a Dtype; None where it is not one."""
     return next((d for d in get_args(Dtype) if d == name), None)
 
 
 def numpy_dtype(dtype: Dtype) -> np.dtype[Any]:
-    """NumPy's dtype object; ml_dtypes adds bfloat16."""
-    return np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    """NumPy's dtype object."""
+    return _NUMPY[dtype]
 
 
 def all_finite(x: NDArray) -> bool:
