@@ -75,11 +75,11 @@ def _deeper(content: object, most: int) -> bool:
     """Whether there are more than `most` levels of brackets, found without recursion."""
     level = [content]
     for _ in range(most + 1):
-        level = [inner for value in level for inner in _within(value)]
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner.extend(cast(dict[object, object], value).values())
+            elif isinstance(value, list):
+                inner.extend(cast(list[object], value))
+        level = inner
     return bool(level)
-
-
-def _within(value: object) -> list[object]:
-    if isinstance(value, dict):
-        return list(cast(dict[object, object], value).values())
-    return cast(list[object], value) if isinstance(value, list) else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import ml_dtypes
 import numpy as np
@@ -28,7 +28,7 @@ _NUMPY: Mapping[str, np.dtype[Any]] = MappingProxyType(
 
 def as_dtype(name: str) -> Dtype | None:
     """`name` as a Dtype; None where it is not one."""
-    return next((d for d in get_args(Dtype) if d == name), None)
+    return cast(Dtype, name) if name in _NUMPY else None
 
 
 def numpy_dtype(dtype: Dtype) -> np.dtype[Any]:

@@ -184,11 +184,11 @@ def _data_start(weights: Path) -> int:
 def _read(weights: Path, name: str, info: TensorInfo, offset: int) -> NDArray:
     """One tensor, copied: pages of a mapped file would count as this process's memory."""
     stored: Any = np.empty(info.nbytes, np.uint8)
-    rest, found = stored.data, 0
+    found = 0
     with FileIO(weights) as file:  # half the calls of `open`: threads take turns at each
         file.seek(offset)
-        while part := file.readinto(rest[found:]):  # Linux gives 2 GiB at most
-            found += part
+        while found < info.nbytes and (part := file.readinto(stored[found:].data)):
+            found += part  # 2 GiB at most on Linux
     if found != info.nbytes:
         needed = "the file as it was when it was opened"
         raise InputError(weights, name, found=f"{found} of its bytes", needed=needed)

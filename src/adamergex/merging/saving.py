@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -130,6 +131,8 @@ def _keep_freed_memory() -> None:
 
 def _one_blas_thread() -> Any:
     """On tall, thin factors more threads gain little; on busy processors they wait in vain."""
+    if os.environ.get("OPENBLAS_NUM_THREADS") == "1":  # as for the command, which need not ask
+        return nullcontext()
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(1, user_api="blas")
