@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
-__all__ = ["SCHEMA", "Step", "begin_digests", "counted", "digest", "in_order"]
+__all__ = ["SCHEMA", "Step", "counted", "digest", "digesting", "in_order"]
 
 SCHEMA = 3
 """Raised when records or folders change their meaning: old ones are then not used again."""
@@ -100,10 +101,13 @@ def digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def begin_digests(paths: Iterable[Path]) -> None:
-    """Digests those of `paths` that are files, one after the other, while the caller goes on.
+@contextmanager
+def digesting(paths: Iterable[Path]) -> Generator[None]:
+    """Begins to digest those of `paths` that are files, one after the other, in a thread.
 
-    Who asks for the digest of one that is being read waits for it. An error is left to them.
+    It does not end with the block. Who asks for the digest of a file that is being read waits for
+    it; errors are left to them. Within the block Python's threads take turns more often than they
+    are used to, or the thread would wait for most of it: meant for imports.
     """
 
     def run() -> None:
@@ -113,6 +117,12 @@ def begin_digests(paths: Iterable[Path]) -> None:
                     digest(path)
 
     Thread(target=run, daemon=True).start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(interval / 25)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def counted(folder: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from threading import Event, Thread
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adamergex.step import SCHEMA, Step, begin_digests, digest, in_order
+from adamergex.step import SCHEMA, Step, digest, digesting, in_order
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 scalars = scalars.filter(lambda x: x not in (float("inf"), float("-inf")))
@@ -151,8 +152,8 @@ def test_a_file_that_is_being_digested_is_not_read_a_second_time(tmp_path, monke
         return really(self, *arguments)
 
     monkeypatch.setattr(Path, "open", held)
-    begin_digests([path])
-    assert opened.wait(10)
+    with digesting([path]):
+        assert opened.wait(10)
     asking = Thread(target=lambda: found.append(digest(path)))
     asking.start()
     asking.join(0.1)
@@ -160,6 +161,14 @@ def test_a_file_that_is_being_digested_is_not_read_a_second_time(tmp_path, monke
     go.set()
     asking.join(10)
     assert found == [hashlib.sha256(b"what it holds").hexdigest()]
+
+
+def test_threads_take_turns_as_before_once_digests_are_begun():
+    before = sys.getswitchinterval()
+    with pytest.raises(ZeroDivisionError), digesting([]):
+        assert sys.getswitchinterval() < before
+        _ = 1 / 0
+    assert sys.getswitchinterval() == before
 
 
 def test_what_cannot_be_read_beforehand_is_told_to_who_asks(tmp_path, monkeypatch):
@@ -171,7 +180,7 @@ def test_what_cannot_be_read_beforehand_is_told_to_who_asks(tmp_path, monkeypatc
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "open", refused)
-    begin_digests([tmp_path / "none", path])
-    assert tried.wait(10)
+    with digesting([tmp_path / "none", path]):
+        assert tried.wait(10)
     with pytest.raises(PermissionError):
         digest(path)

@@ -101,15 +101,15 @@ def merge(
     """
     # BLAS would start a thread for each core, each of which first spins for some 20 ms.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from adamergex.step import begin_digests
+    from adamergex.step import digesting
 
-    if not dry_run:  # a quarter of the work, done while the rest is still being imported
-        roles = ("task", "reference_target", "reference_source")
-        begin_digests(x for role in roles for x in Path(choices[role]).glob("adapter_*"))
-    from adamergex.checkpoint import check_output
-    from adamergex.cli.printing import merge_lines
-    from adamergex.errors import printable
-    from adamergex.merging import merge as merge_adapters
+    # A quarter of the work, begun while the rest is still being imported.
+    roles = () if dry_run else ("task", "reference_target", "reference_source")
+    with digesting(x for role in roles for x in Path(choices[role]).glob("adapter_*")):
+        from adamergex.checkpoint import check_output
+        from adamergex.cli.printing import merge_lines
+        from adamergex.errors import printable
+        from adamergex.merging import merge as merge_adapters
 
     made = merge_adapters(rank=_rank(rank), **choices)
     facts = {**made.summary, "output": str(output), "written": not dry_run}
