@@ -41,12 +41,16 @@ def wide(x: Array, name: str = "array") -> Array:
     Raises:
         InputError: `x` holds NaN or infinity.
     """
-    xp = namespace(x)
-    if x.dtype not in (xp.float32, xp.float64):
-        x = xp.astype(x, xp.float32)
+    x, xp = widened(x), namespace(x)
     if not bool(xp.all(xp.isfinite(x))):
         raise InputError(name, found="NaN or infinity", needed="finite values")
     return x
+
+
+def widened(x: Array) -> Array:
+    """The same without the check."""
+    xp = namespace(x)
+    return x if x.dtype in (xp.float32, xp.float64) else xp.astype(x, xp.float32)
 
 
 def same_shape(a: Array, b: Array, name: str = "array") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from adamergex.algebra.arrays import Array, device_of, finite_scale, namespace, wide
+from adamergex.algebra.arrays import Array, device_of, finite_scale, namespace, wide, widened
 from adamergex.errors import InputError
 
 __all__ = ["LowRank", "Truncated", "WeightSpace", "concatenated", "inner", "truncated"]
@@ -46,8 +46,11 @@ class LowRank:
         return wide(self.b) @ wide(self.a)
 
     def times(self, factor: float) -> LowRank:
-        """The product times `factor`, at the same rank."""
-        return self if factor == 1.0 else LowRank(wide(self.b) * factor, self.a)
+        """The product times `factor`, at the same rank.
+
+        Not checked to be finite: whatever computes with the factors, or stores them, is.
+        """
+        return self if factor == 1.0 else LowRank(widened(self.b) * factor, self.a)
 
     def padded(self, rank: int) -> LowRank:
         """The same product at a larger nominal rank, filled up with zeros."""
