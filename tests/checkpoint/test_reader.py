@@ -1,7 +1,8 @@
 """Opening a folder: lazily, in the stored type, and with everything in the header checked."""
 
 import os
-from io import FileIO
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,15 +116,32 @@ def test_an_ia3_vector_must_be_a_row_or_a_column(tmp_path):
 def test_a_tensor_may_come_in_parts(tmp_path, monkeypatch):
     """As Linux gives one of more than 2 GiB."""
 
-    class InParts(FileIO):
-        def readinto(self, buffer):
-            return super().readinto(buffer[:7])
-
-    monkeypatch.setattr("adamergex.checkpoint.reader.FileIO", InParts)
+    really = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, buffers, at: really(file, [buffers[0][:7]], at))
     wanted = stored_tensors(write_lora(tmp_path))
     found = open_checkpoint(tmp_path)
     for name in wanted:
         np.testing.assert_array_equal(found.read(name), wanted[name].astype(np.float32))
+
+
+def test_tensors_are_read_where_there_is_no_preadv(tmp_path, monkeypatch):
+    """As on Windows; by several threads."""
+    monkeypatch.delattr(os, "preadv")
+    wanted = stored_tensors(write_lora(tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        names = [*wanted] * 20
+        for name, found in zip(names, pool.map(open_checkpoint(tmp_path).read, names), strict=True):
+            np.testing.assert_array_equal(found, wanted[name].astype(np.float32))
+
+
+def test_a_checkpoint_that_goes_closes_its_file(tmp_path):
+    def files():
+        return [str(x.readlink()) for x in Path("/proc/self/fd").iterdir() if x.is_symlink()]
+
+    checkpoint = open_checkpoint(write_lora(tmp_path))
+    assert str(checkpoint.weights) in files()
+    del checkpoint
+    assert not any(str(tmp_path) in name for name in files())
 
 
 def test_a_file_cut_short_since_it_was_opened_is_refused(tmp_path):

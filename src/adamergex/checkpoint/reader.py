@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import FileIO
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
+from weakref import finalize
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -168,7 +170,17 @@ def _opened(weights: Path) -> tuple[Callable[[str], NDArray], dict[str, TensorIn
         info = _info(weights, name, SAFETENSORS.get(code, code), stored.get_shape())
         tensors[name], offsets[name] = info, end
         end += info.nbytes
-    return lambda name: _read(weights, name, tensors[name], offsets[name]), tensors
+    data = _Content(weights)
+
+    def get(name: str) -> NDArray:
+        info = tensors[name]
+        stored: Any = data.at(offsets[name], info.nbytes)
+        if stored.size != info.nbytes:
+            needed = "the file as it was when it was opened"
+            raise InputError(weights, name, found=f"{stored.size} of its bytes", needed=needed)
+        return stored.view(numpy_dtype(info.dtype)).reshape(info.shape)
+
+    return get, tensors
 
 
 def _data_start(weights: Path) -> int:
@@ -181,18 +193,32 @@ def _data_start(weights: Path) -> int:
     return 8 + length
 
 
-def _read(weights: Path, name: str, info: TensorInfo, offset: int) -> NDArray:
-    """One tensor, copied: pages of a mapped file would count as this process's memory."""
-    stored: Any = np.empty(info.nbytes, np.uint8)
-    found = 0
-    with FileIO(weights) as file:  # half the calls of `open`: threads take turns at each
-        file.seek(offset)
-        while found < info.nbytes and (part := file.readinto(stored[found:].data)):
+class _Content:
+    """The bytes of a file that stays open; threads may read from it at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._turn = Lock()
+        finalize(self, os.close, self._file)
+
+    def at(self, offset: int, count: int) -> NDArray:
+        """As many bytes from there on as there are, `count` at most.
+
+        They are copied: pages of a mapped file would count as this process's memory.
+        """
+        made, found = np.empty(count, np.uint8), 0
+        while found < count and (part := self._filled(made[found:].data, offset + found)):
             found += part  # 2 GiB at most on Linux
-    if found != info.nbytes:
-        needed = "the file as it was when it was opened"
-        raise InputError(weights, name, found=f"{found} of its bytes", needed=needed)
-    return stored.view(numpy_dtype(info.dtype)).reshape(info.shape)
+        return made[:found]
+
+    def _filled(self, buffer: memoryview, offset: int) -> int:
+        if hasattr(os, "preadv"):  # one call, where threads take turns at each
+            return os.preadv(self._file, [buffer], offset)
+        with self._turn:
+            os.lseek(self._file, offset, os.SEEK_SET)
+            content = os.read(self._file, len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
 
 
 def _info(file: Path, name: str, dtype: str, shape: Any) -> TensorInfo:
