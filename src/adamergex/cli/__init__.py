@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -22,8 +20,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 where it did what was asked, 2 for a user's mistake, 1 for a failure. Errors are one line on
     standard error; `--debug` shows where they came from.
     """
-    if arguments is None:
-        _own_process()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return cli.main(arguments, prog_name="adamergex", standalone_mode=False) or 0
@@ -44,15 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             raise
         return _failed(*_explained(error))
-
-
-def _own_process() -> None:
-    """Less garbage collection, which was a fifth of a short command: what is imported is none.
-
-    Ten times as many new objects before each, and none in the end, where the process goes anyway.
-    """
-    gc.set_threshold(10_000)
-    atexit.register(gc.freeze)
 
 
 def _explained(error: Exception) -> tuple[str, int]:
