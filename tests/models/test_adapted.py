@@ -7,6 +7,7 @@ the same float32 sums, so logits of size 1 to 10 agree to about 1e-6 of the larg
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from adamergex.errors import InputError
@@ -115,6 +116,19 @@ def test_everything_else_goes_through_peft(tiny, folder):
     with tiny.adapted(folder) as model:
         assert isinstance(model, peft.PeftModel)
         assert not model.training
+
+
+@pytest.mark.parametrize("folder", ["rslora", "ia3"], indirect=True)
+def test_a_pickle_is_put_on_only_where_it_is_allowed(tiny, folder):
+    with tiny.adapted(folder) as model:
+        wanted = by_rows(tiny, model)
+    weights = folder / "adapter_model.safetensors"
+    torch.save(load_file(weights), folder / "adapter_model.bin")
+    weights.unlink()
+    with pytest.raises(InputError, match="--allow-pickle"), tiny.adapted(folder):
+        pass
+    with tiny.adapted(folder, allow_pickle=True) as model:
+        assert largest_difference(by_rows(tiny, model), wanted) == 0
 
 
 def test_without_an_adapter_it_is_the_base(tiny):

@@ -15,9 +15,6 @@ from adamergex.cli import options, recipes, store, tasks
 __all__ = ["cli"]
 
 _folder = click.argument("adapters", metavar="DIR...", nargs=-1, required=True)
-_pickle = click.option(
-    "--allow-pickle", is_flag=True, help="Read adapter_model.bin, if you trust where it came from."
-)
 _base = click.option(
     "--allow-different-base", is_flag=True, help="Merge adapters that name different base models."
 )
@@ -89,7 +86,7 @@ def cli() -> None:
     "--dry-run", is_flag=True, help="Check everything and say what would be made; write nothing."
 )
 @options.as_json
-@_pickle
+@options.pickle
 @_base
 @options.debug
 def merge(
@@ -123,7 +120,7 @@ def merge(
 @cli.command()
 @_folder
 @options.as_json
-@_pickle
+@options.pickle
 @_base
 @options.debug
 def inspect(

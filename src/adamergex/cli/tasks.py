@@ -83,6 +83,7 @@ def tasks(
     help="Write the score with every prediction as JSON.",
 )
 @options.as_json
+@options.pickle
 @options.debug
 def evaluate(
     model: str,
@@ -95,6 +96,7 @@ def evaluate(
     recipe: Path | None,
     output: Path | None,
     as_json: bool,
+    allow_pickle: bool,
 ) -> None:
     """Score a model, or an adapter on it, on one task in one language."""
     from adamergex.errors import printable
@@ -102,7 +104,7 @@ def evaluate(
 
     catalog = _catalog(task, data_files, recipe, max_samples)
     asked = catalog.rows(catalog.task(task), language, split)
-    record = scored(model, adapter, asked.config, asked.files)
+    record = scored(model, adapter, asked.config, asked.files, allow_pickle=allow_pickle)
     if output is not None:
         text = jsonlib.dumps(record, indent=1, ensure_ascii=False)
         output.write_text(text + "\n", encoding="utf-8")

@@ -93,12 +93,12 @@ class Backbone:
         return last_hidden(model, ids, positions=positions, asked=asked)[0]
 
     @contextmanager
-    def adapted(self, adapter: Path | None) -> Generator[Any]:
+    def adapted(self, adapter: Path | None, *, allow_pickle: bool = False) -> Generator[Any]:
         """The model with a PEFT folder on it, or a sparse fine-tuning; as it is where None."""
         if adapter is None:
             yield self.model
             return
-        changes = self.changes(adapter)
+        changes = self.changes(adapter, allow_pickle=allow_pickle)
         if changes is not None:
             with _added(changes):
                 yield self.model
@@ -124,11 +124,13 @@ class Backbone:
         with _added(changes):
             yield
 
-    def changes(self, adapter: Path) -> list[tuple[Tensor, Tensor]] | None:
+    def changes(
+        self, adapter: Path, *, allow_pickle: bool = False
+    ) -> list[tuple[Tensor, Tensor]] | None:
         """Each weight that an adapter changes, with its change; None where that is not all."""
         if is_sparse(adapter):
             return sparse_changes(self.model, adapter)
-        return _weight_changes(self.model, open_checkpoint(adapter))
+        return _weight_changes(self.model, open_checkpoint(adapter, allow_pickle=allow_pickle))
 
     def check_head(self, wrapped: Any) -> None:
         """Raises InputError for an adapter on a decoder's output layer: it is run without it."""

@@ -24,6 +24,8 @@ def scored(
     asked: Mapping[str, Any],
     files: Mapping[str, Path],
     prompting: Mapping[str, Any] | None = None,
+    *,
+    allow_pickle: bool = False,
 ) -> dict[str, Any]:
     """A model, or an adapter on it, measured on the questions that a description means.
 
@@ -33,6 +35,7 @@ def scored(
         asked: See tasks.data.
         files: SHA-256 -> path, for `asked`.
         prompting: See `measured`.
+        allow_pickle: Whether adapter_model.bin may be read.
 
     Returns:
         As `measured`.
@@ -40,7 +43,7 @@ def scored(
     found = questions(asked, files)
     encoder = backbone_family(model) == "encoder"
     base = backbone(model, len(found.items[0].choices) if encoder else None)
-    with base.adapted(adapter) as adapted:
+    with base.adapted(adapter, allow_pickle=allow_pickle) as adapted:
         return measured(base, adapted, found, prompting)
 
 
