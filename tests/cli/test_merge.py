@@ -1,6 +1,7 @@
 """`adamergex merge`: what it prints, what it writes, and what it leaves alone."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -175,3 +176,11 @@ def test_as_a_module(tmp_path):
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("merged 4 modules")
+
+
+def test_a_merge_inside_a_program_leaves_its_environment_alone(tmp_path, capsys, monkeypatch):
+    """NumPy has its BLAS threads by then; what is said of them would hold for its children only."""
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    succeeded(capsys, arguments(three(tmp_path), tmp_path / "out"))
+    assert dict(os.environ) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,9 @@ def merge(
 
     DIR is a PEFT adapter folder, or a Hub id (org/name) where huggingface_hub is installed.
     """
-    # BLAS would start a thread for each core, each of which first spins for some 20 ms.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if "numpy" not in sys.modules:  # or it would be too late, and only said to be so
+        # BLAS would start a thread for each core, each of which first spins for some 20 ms.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from adamergex.step import digesting
 
     # A quarter of the work, begun while the rest is still being imported.

@@ -82,9 +82,8 @@ def portable(
 def update(checkpoint: Checkpoint, module: str, weight: float = 1.0) -> LowRank:
     """One module's weight update as factors: b (out, r) with the scaling in it, a (r, in).
 
-    Times `weight`, which is one factor with the scaling: b is rounded once.
-
-    What is not scaled is in its stored dtype.
+    `weight` is multiplied into the scaling first, so that b is rounded once. What is not scaled is
+    in its stored dtype.
 
     Kernels of convolutions are flattened, (r, in, k, k) to (r, in k k): the product is the same.
     """
