@@ -1,9 +1,12 @@
-"""What every test shares: no network, and reproducible property tests."""
+"""What every test shares: no network, one thread, and reproducible property tests."""
 
 import os
 
 # Before any import of huggingface_hub, which reads it once: no test may reach the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Before torch and NumPy load: on tiny matrices several threads mostly wait for each other. A tiny
+# training takes four times the processor's time with two. Tests about threads set their own number.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -12,30 +12,47 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_within_the_repository_lead_somewhere(page):
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
-    missing = [link for link in links if not (page.parent / link).exists()]
-    assert not missing
+LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+COMMAND = re.compile(r"^ {4}adamergex (.+)$", re.MULTILINE)
+OPTION = re.compile(r"`(--[a-z0-9-]+)")
+OF_OTHERS = {"--max-lora-rank", "--help"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_and_options_exist(page):
-    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+def found_in(pattern):
+    """The pages with what there is to check, each with all of it."""
+    texts = {page: page.read_text(encoding="utf-8").replace("\\\n", " ") for page in PAGES}
+    found = {page: pattern.findall(text) for page, text in texts.items()}
+    return [pytest.param(page, all_, id=page.name) for page, all_ in found.items() if all_]
+
+
+@pytest.fixture(scope="module")
+def options():
+    """Those of each command, and of its own commands if it is a group, such as store."""
     known = {}
     for name, command in cli.commands.items():
-        inner = getattr(command, "commands", {}).values()  # of a group, such as store
+        inner = getattr(command, "commands", {}).values()
         parameters = [p for c in (command, *inner) for p in c.params]
         known[name] = {option for p in parameters for option in (*p.opts, *p.secondary_opts)}
-    for line in re.findall(r"^ {4}adamergex (.+)$", text, re.MULTILINE):
+    return known
+
+
+@pytest.mark.parametrize(("page", "links"), found_in(LINK))
+def test_links_within_the_repository_lead_somewhere(page, links):
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize(("page", "lines"), found_in(COMMAND))
+def test_commands_that_are_shown_exist(page, lines, options):
+    for line in lines:
         name, *words = line.split()
-        assert name in known, line
-        if name == "lm-eval":
-            continue  # its options are lm_eval's own
-        assert {w for w in words if w.startswith("--")} <= known[name] | {"--help"}, line
-    options = {option for found in known.values() for option in found} | {"--help"}
-    for option in re.findall(r"`(--[a-z0-9-]+)", text):
-        assert option in options | {"--max-lora-rank"}, option
+        assert name in options, line
+        if name != "lm-eval":  # whose options are lm_eval's own
+            assert {w for w in words if w.startswith("--")} <= options[name] | OF_OTHERS, line
+
+
+@pytest.mark.parametrize(("page", "named"), found_in(OPTION))
+def test_options_that_are_named_exist(page, named, options):
+    assert {*named} <= set().union(*options.values()) | OF_OTHERS
 
 
 def test_tables_are_what_the_results_say():

