@@ -15,6 +15,10 @@ from transformers import AutoModelForCausalLM
 
 from adamergex.cli import main
 from adamergex.methods import METHODS
+from adamergex.plan import planned
+from adamergex.recipe import load_recipe
+from adamergex.run import Store
+from adamergex.step import in_order
 from tests.cli.test_imports import HEAVY, imported
 from tests.support.backbones import QUIET_TRAINING
 from tests.support.folders import snapshot
@@ -74,25 +78,38 @@ print(code, "torch" in sys.modules, "transformers" in sys.modules)
     assert done.stdout == "2 False False\n"
 
 
-@pytest.fixture(scope="module")
-def everything(tiny_folder, tmp_path_factory):
-    """Every method on the tiny backbone, two seeds, two steps of training for each adapter."""
-    output = tmp_path_factory.mktemp("run") / "out"
-    arguments = [
-        "demo", "--output", output, "--workers", "2", "--targets", "tr",
-        "--set", f"model={tiny_folder}",
+def demo_in_miniature(model, output, *changes):
+    """The demo on a tiny backbone, two seeds, two steps of training for each adapter."""
+    run(
+        "demo", "--output", output, "--workers", "1", "--targets", "tr",
+        "--set", f"model={model}",
         "--set", TINY,
-        "--set", f"methods=[{', '.join(METHODS)}]",
         "--set", "reference=[{task: causal-lm, text: emoji, max_samples: 12}]",
-        "--set", "merge={space: [weight, factor]}",
         "--set", "scale={grid: [0, 0.5]}",
         "--set", "seed=[0, 1]",
         "--set", "max_samples={train: 12, dev: 8, test: 10}",
-    ]  # fmt: skip
-    run(*arguments)
+        *(word for change in changes for word in ("--set", change)),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_folder, tmp_path_factory):
+    """A run in miniature, done twice: its folder, and what was there after the first time."""
+    output = tmp_path_factory.mktemp("run") / "out"
+    few = "methods=[zero-shot, source-ft, adamergex]"
+    demo_in_miniature(tiny_folder, output, few)
     before = results_of(output), snapshot(output / "steps")
-    run(*arguments)
+    demo_in_miniature(tiny_folder, output, few)
     return output, before
+
+
+@pytest.mark.slow
+def test_every_method_has_its_row(tiny_folder, tmp_path):
+    every = f"methods=[{', '.join(METHODS)}]"
+    demo_in_miniature(tiny_folder, tmp_path, every, "merge={space: [weight, factor]}")
+    results = results_of(tmp_path)
+    assert {row["method"] for row in rows(results)} == set(METHODS)
+    assert_chosen_on_dev(results, count=2 * 7)
 
 
 def rows(results):
@@ -100,9 +117,9 @@ def rows(results):
     return task["rows"]
 
 
-def test_every_method_has_its_row(everything):
-    output, (results, _) = everything
-    assert {row["method"] for row in rows(results)} == set(METHODS)
+def test_each_row_has_its_score_and_its_place_in_the_report(finished):
+    output, (results, _) = finished
+    assert [row["method"] for row in rows(results)] == ["zero-shot", "source-ft", "adamergex"]
     assert all(0 <= row["score"] <= 1 for row in rows(results))
     assert all([each["seed"] for each in row["runs"]] == [0, 1] for row in rows(results))
     page = (output / "report.html").read_text(encoding="utf-8")
@@ -112,8 +129,8 @@ def test_every_method_has_its_row(everything):
         assert (output / name).stat().st_size > 0
 
 
-def test_what_was_run_and_what_it_cost_is_written_down(everything):
-    _, (results, _) = everything
+def test_what_was_run_and_what_it_cost_is_written_down(finished):
+    _, (results, _) = finished
     assert results["recipe"]["targets"] == ["tr"]
     assert results["languages"] == {"en": "English", "tr": "Turkish"}
     assert results["environment"]["packages"]["torch"]
@@ -122,19 +139,22 @@ def test_what_was_run_and_what_it_cost_is_written_down(everything):
     assert all(c["peak_memory"] > 2**20 for c in trained)
 
 
-def test_the_setting_of_a_row_is_the_one_that_dev_chose(everything):
+def test_the_setting_of_a_row_is_the_one_that_dev_chose(finished):
+    assert_chosen_on_dev(finished[1][0], count=2)
+
+
+def assert_chosen_on_dev(results, count):
     """By its own name, which is that of a point on the row's dev curve."""
-    _, (results, _) = everything
     chosen = [each for row in rows(results) for each in row["runs"] if each["dev"]]
-    assert len(chosen) == 2 * 7
+    assert len(chosen) == count
     for each in chosen:
         (point,) = (p for p in each["dev"] if p["label"] == each["setting"])
         assert point["scale"] == each["scale"]
         assert point["score"] == max(p["score"] for p in each["dev"])
 
 
-def test_where_dev_left_t_alone_the_row_has_the_score_of_t(everything):
-    _, (results, _) = everything
+def test_where_dev_left_t_alone_the_row_has_the_score_of_t(finished):
+    _, (results, _) = finished
     (own,) = (row for row in rows(results) if row["method"] == "source-ft")
     for row in rows(results):
         for each, base in zip(row["runs"], own["runs"], strict=True):
@@ -142,17 +162,17 @@ def test_where_dev_left_t_alone_the_row_has_the_score_of_t(everything):
                 assert each["score"] == base["score"]
 
 
-def test_the_adapter_to_deploy_loads_in_peft(everything, tiny_folder):
-    output, _ = everything
+def test_the_adapter_to_deploy_loads_in_peft(finished, tiny_folder):
+    output, _ = finished
     assert [path.name for path in (output / "adapters").iterdir()] == ["emoji-tr"]
     base = AutoModelForCausalLM.from_pretrained(tiny_folder)
     model = PeftModel.from_pretrained(base, output / "adapters" / "emoji-tr")
     assert model.active_peft_config.peft_type == "LORA"
 
 
-def test_evaluate_gives_the_score_of_the_table(everything, tiny_folder, capsys):
+def test_evaluate_gives_the_score_of_the_table(finished, tiny_folder, capsys):
     """That of the adapter to deploy, on the same items."""
-    output, (results, _) = everything
+    output, (results, _) = finished
     (headline,) = (row for row in rows(results) if row["headline"])
     adapter = output / "adapters" / "emoji-tr"
     run(
@@ -176,14 +196,14 @@ def test_a_task_is_written_for_lm_eval(tmp_path, capsys):
     assert config["test_split"] == "test"
 
 
-def test_a_second_run_does_nothing_anew(everything):
-    output, (results, steps) = everything
+def test_a_second_run_does_nothing_anew(finished):
+    output, (results, steps) = finished
     assert results_of(output) == results
     assert snapshot(output / "steps") == steps
 
 
-def test_the_report_is_written_anew_the_same(everything, capsys):
-    output, _ = everything
+def test_the_report_is_written_anew_the_same(finished, capsys):
+    output, _ = finished
     page = (output / "report.html").read_bytes()
     (output / "report.html").unlink()
     run("report", output)
@@ -191,9 +211,9 @@ def test_the_report_is_written_anew_the_same(everything, capsys):
     assert (output / "report.html").read_bytes() == page
 
 
-def test_what_a_run_finished_is_listed_verified_and_cleared(everything, tmp_path, capsys):
+def test_what_a_run_finished_is_listed_verified_and_cleared(finished, tmp_path, capsys):
     folder = tmp_path / "copy"
-    shutil.copytree(everything[0], folder)
+    shutil.copytree(finished[0], folder)
     capsys.readouterr()
     run("store", "ls", folder)
     out = capsys.readouterr().out
@@ -219,13 +239,13 @@ def test_what_a_run_finished_is_listed_verified_and_cleared(everything, tmp_path
 
 def test_steps_of_no_recipe_that_is_named_are_cleared(routing, tiny_folder, tmp_path, capsys):
     recipe, _ = routing
-    training = {"max_steps": 2, "per_device_train_batch_size": 4}
-    small = {"model": str(tiny_folder), "training": training, "scale": {"grid": [0, 1]}}
     kept, output = recipe.with_name("kept.yaml"), tmp_path / "out"
-    kept.write_text(yaml.safe_dump({**yaml.safe_load(recipe.read_text()), **small}))
-    run("run", kept, "--output", output)
-    run("run", kept, "--output", output, "--set", "seed=1")
-    capsys.readouterr()
+    content = yaml.safe_load(recipe.read_text()) | {"model": str(tiny_folder)}
+    kept.write_text(yaml.safe_dump(content))
+    store = Store(output / "steps")
+    for changes in ([], ["seed=1"]):
+        for step in in_order([planned(load_recipe(kept, changes))]):
+            store.fill(step, lambda _: {})
     run("store", "gc", output, "--recipe", kept)
     assert "removed" in capsys.readouterr().out
     run("run", kept, "--output", output, "--dry-run")
