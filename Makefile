@@ -10,11 +10,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requi
 demo: $(VENV)/.model
 	$(BIN)/adamergex demo
 
+# A process a core, which take tests from each other as they run out; the ten slowest are named.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 8 --dist worksteal --durations 10 $(TESTS)
 
+# One at a time: some hold gigabytes, some a cluster. TESTS="FILE ..." chooses among them.
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --durations 10 $(TESTS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

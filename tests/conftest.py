@@ -1,5 +1,6 @@
 """What every test shares: no network, one thread, and reproducible property tests."""
 
+import gc
 import os
 
 # Before any import of huggingface_hub, which reads it once: no test may reach the network.
@@ -19,6 +20,16 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("adamergex")
+
+
+def pytest_collection_finish():
+    """Leaves what the imports made out of garbage collection.
+
+    accelerate collects at the end of each training: with torch and transformers loaded that takes
+    longer than a tiny training itself.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """`adamergex merge`: what it prints, what it writes, and what it leaves alone."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -181,6 +182,7 @@ def test_as_a_module(tmp_path):
 def test_a_merge_inside_a_program_leaves_its_environment_alone(tmp_path, capsys, monkeypatch):
     """NumPy has its BLAS threads by then; what is said of them would hold for its children only."""
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    importlib.import_module("threadpoolctl")  # whose import sets a variable of its own
     before = dict(os.environ)
     succeeded(capsys, arguments(three(tmp_path), tmp_path / "out"))
     assert dict(os.environ) == before

@@ -27,6 +27,7 @@ def member(rank, name, folder):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_each_process_holds_its_part_and_computes_with_the_whole(tiny_folder, tmp_path):
     spawn(member, (str(tiny_folder), tmp_path), nprocs=COUNT)
     parts = [torch.load(tmp_path / str(rank)) for rank in range(COUNT)]

@@ -61,6 +61,22 @@ def assert_same(found, wanted):
             np.testing.assert_allclose(value, own_tensors[name], rtol=1e-3, atol=1e-4)
 
 
+def assert_learnt_alike(tiny_folder, folder, processes, shard, changes, count):
+    parallel = f"parallel={{processes: {processes}, shard: {shard}}}"
+    shared = trainings(tiny_folder, *changes, parallel)[:count]
+    alone = trainings(tiny_folder, *changes)[:count]
+    assert len(shared) == count
+    assert {(step.processes, step.shard) for step in shared} == {(processes, shard)}
+    assert_same(learnt(shared, folder / "shared"), learnt(alone, folder / "alone"))
+
+
+def test_what_is_learnt_is_the_same(tiny_folder, tmp_path):
+    """T alone: each process takes seconds to start."""
+    changes = ["training.gradient_accumulation_steps=2"]
+    assert_learnt_alike(tiny_folder, tmp_path, 2, False, changes, 1)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("processes", "shard", "changes", "count"),
     [
@@ -71,14 +87,10 @@ def assert_same(found, wanted):
     ],
     ids=str,
 )
-def test_what_is_learnt_is_the_same(tiny_folder, tmp_path, processes, shard, changes, count):
-    parallel = f"parallel={{processes: {processes}, shard: {shard}}}"
-    shared = trainings(tiny_folder, *changes, parallel)
-    alone = trainings(tiny_folder, *changes)
-    assert len(shared) == count
-    assert {(step.processes, step.shard) for step in shared} == {(processes, shard)}
-    found, wanted = learnt(shared, tmp_path / "shared"), learnt(alone, tmp_path / "alone")
-    assert_same(found, wanted)
+def test_what_is_learnt_is_the_same_in_each_case(
+    tiny_folder, tmp_path, processes, shard, changes, count
+):
+    assert_learnt_alike(tiny_folder, tmp_path, processes, shard, changes, count)
 
 
 def test_an_error_of_all_is_raised_as_it_is(tiny_folder, tmp_path):
@@ -87,6 +99,7 @@ def test_an_error_of_all_is_raised_as_it_is(tiny_folder, tmp_path):
         learnt(trainings(tiny_folder, wrong, "parallel.processes=2"), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_training_which_then_goes_on(
     tiny_folder, tmp_path, monkeypatch
 ):

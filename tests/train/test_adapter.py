@@ -153,19 +153,20 @@ from adamergex.models import backbone
 from adamergex.train import train_adapter
 from tests.support.backbones import ROWS, STRUCTURES
 training = {"max_steps": 1, "per_device_train_batch_size": 4}
-options = {"adapter": STRUCTURES[sys.argv[3]], "training": training, "seed": 0}
-train_adapter(backbone(sys.argv[1]), ROWS, Path(sys.argv[2]), **options)
+for structure in ("lora", "ia3"):
+    options = {"adapter": STRUCTURES[structure], "training": training, "seed": 0}
+    train_adapter(backbone(sys.argv[1]), ROWS, Path(sys.argv[2]) / structure, **options)
 """
 
 
-@pytest.mark.parametrize("structure", ["lora", "ia3"])
-def test_another_process_writes_the_same_folder(tiny_folder, tmp_path, structure):
+def test_another_process_writes_the_same_folder(tiny_folder, tmp_path):
     """Sets of strings, in which PEFT holds the names of modules, have an order for each process."""
     found = []
-    for hashing in ("1", "2", "3"):
+    for hashing in ("1", "2"):
         call = [sys.executable, "-W", "ignore", "-c", SAVED, tiny_folder, tmp_path / hashing]
         root = Path(__file__).parents[2]
         environment = {**os.environ, "PYTHONHASHSEED": hashing, "PYTHONPATH": f"{root}:{root}/src"}
-        subprocess.run([*call, structure], check=True, env=environment, capture_output=True)
+        subprocess.run(call, check=True, env=environment, capture_output=True)
         found.append(snapshot(tmp_path / hashing))
-    assert found[0] == found[1] == found[2]
+    assert len(found[0]) > 4
+    assert found[0] == found[1]
