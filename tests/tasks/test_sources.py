@@ -50,6 +50,26 @@ def test_every_format_gives_the_same_rows(tmp_path, kind):
     assert read(f"data.{kind}", tmp_path) == ROWS
 
 
+SPEECH = [
+    ("index_id", "category", "text"),
+    ("1", "travel", 'The sign said "closed" until noon.'),
+    ("2", "sports", '"We won," she shouted.'),
+    ("3", "health", "Plain line without marks."),
+]
+
+
+@pytest.mark.parametrize("quoting", ["csv", "none"])
+def test_quotation_marks_in_tsv_are_read_as_they_were_written(tmp_path, quoting):
+    """Whole data sets are written by csv writers, and others by hand: both are called tsv."""
+    with (tmp_path / "a.tsv").open("w", encoding="utf-8", newline="") as file:
+        if quoting == "csv":
+            csv.writer(file, delimiter="\t", lineterminator="\n").writerows(SPEECH)
+        else:
+            file.writelines("\t".join(row) + "\n" for row in SPEECH)
+    assert file_source("a.tsv", tmp_path)[0]["quoting"] == quoting
+    assert [row["text"] for row in read("a.tsv", tmp_path)] == [row[2] for row in SPEECH[1:]]
+
+
 def test_plain_text_is_a_row_a_line(tmp_path):
     (tmp_path / "a.txt").write_text("one\n\nthree", encoding="utf-8")
     assert read("a.txt", tmp_path) == [{"text": "one"}, {"text": ""}, {"text": "three"}]

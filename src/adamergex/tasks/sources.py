@@ -10,6 +10,7 @@ SHA-256 of what it holds; where it lies is no part of what a step is.
 
 from __future__ import annotations
 
+import csv
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 from adamergex.errors import InputError
 from adamergex.plain import parsed_json
 from adamergex.step import digest
+from adamergex.tasks.tables import QUOTINGS, quoting_of
 
 __all__ = [
     "FORMATS",
@@ -69,6 +71,14 @@ def file_source(
     if not where.is_file():
         raise InputError(where, found="no such file", needed="a data file")
     source: Source = {"file": digest(where), "format": kind}
+    if kind == "tsv":
+        _check_size(where, kind)
+        try:
+            quoting = quoting_of(where)
+        except (UnicodeError, csv.Error, OSError) as error:
+            raise InputError(where, found=str(error), needed="tsv that can be read") from None
+        if quoting:
+            source["quoting"] = quoting
     if columns:
         source["columns"] = list(columns)
     if part:
@@ -109,7 +119,7 @@ def rows(source: Source, files: Files) -> list[Row]:
     if digest(path) != source["file"]:
         raise InputError(path, found="another content than when the run was planned", needed="it")
     _check_size(path, source["format"])
-    found = _file_rows(path, source["format"], source.get("columns"))
+    found = _file_rows(path, source["format"], source.get("columns"), source.get("quoting"))
     start, stop = source.get("part") or (None, None)
     return found[start:stop]
 
@@ -168,7 +178,7 @@ def _counted(path: Path, kind: str) -> tuple[int, int]:
     return rows, cells
 
 
-def _file_rows(path: Path, kind: str, columns: list[str] | None) -> list[Row]:
+def _file_rows(path: Path, kind: str, columns: list[str] | None, quoting: str | None) -> list[Row]:
     try:
         if kind in ("txt", "jsonl"):
             # Not splitlines(): there are line breaks of Unicode's that are part of a line.
@@ -180,20 +190,19 @@ def _file_rows(path: Path, kind: str, columns: list[str] | None) -> list[Row]:
             return _objects([parsed_json(line, path, f"line {i}") for i, line in numbered], path)
         if kind == "json":
             return _json_rows(parsed_json(path.read_text(encoding="utf-8"), path), path)
-        return _table(path, kind, columns).to_dict("records")
+        return _table(path, kind, columns, quoting).to_dict("records")
     except (ValueError, OverflowError, RuntimeError, OSError) as error:  # Arrow has all of them
         raise InputError(path, found=str(error), needed=f"{kind} that can be read") from None
 
 
-def _table(path: Path, kind: str, columns: list[str] | None) -> Any:
-    import csv
-
+def _table(path: Path, kind: str, columns: list[str] | None, quoting: str | None) -> Any:
     import pandas
 
     if kind == "parquet":
         return pandas.read_parquet(path)
-    # In tsv a quotation mark is a character like any other: sentences are full of them.
-    tabs: dict[str, Any] = {"sep": "\t", "quoting": csv.QUOTE_NONE} if kind == "tsv" else {}
+    tabs: dict[str, Any] = {}
+    if kind == "tsv":
+        tabs = {"sep": "\t", "quoting": QUOTINGS[quoting or "none"]}
     header: dict[str, Any] = {"names": columns, "header": None} if columns else {}
     # "None", "NA" and "null" are words.
     options = {"keep_default_na": False, "encoding": "utf-8", **tabs, **header}
