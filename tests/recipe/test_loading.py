@@ -139,8 +139,10 @@ def test_what_is_written_down_gives_the_same_plan():
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_recipes_of_the_repository_are_valid(path):
-    load_recipe(path)
+def test_the_recipes_of_the_repository_run_where_nothing_but_the_repository_is(path):
+    """Every file that a plan reads is looked for while it is made."""
+    assert ".." not in path.read_text(encoding="utf-8")
+    planned(load_recipe(path))
 
 
 def keys(model):
