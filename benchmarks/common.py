@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_COPIES = {
+    # Recipe -> its data in a folder of copies of the public files, which is put in place of DATA.
+    "sib200": [
+        *(
+            f"data_files.sib200.{x}=DATA/sib200/{{language}}/{x}.tsv"
+            for x in ("train", "dev", "test")
+        ),
+        *(f"reference.{i}.text=DATA/ntrex/{{language}}.txt" for i in range(3)),
+    ],
+    "xquad": ["data_files={xquad: {test: 'DATA/xquad/{language}.json[901:]'}}"],
+}
+
+
+def recipe(name: str) -> Any:
+    """A recipe of the repository; its data from the folder ADAMERGEX_DATA, or from the Hub."""
+    from adamergex.recipe import load_recipe
+
+    folder = os.environ.get("ADAMERGEX_DATA")
+    changes = [] if folder is None else [x.replace("DATA", folder) for x in _COPIES[name]]
+    return load_recipe(Path(__file__).parents[1] / "recipes" / f"{name}.yaml", changes)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Scoring Gemma-3-270M beside lm-evaluation-harness's HFLM: choices, a scale sweep, free text.
 
-Needs ../shared/data. What is printed was asserted to be the same on both sides, but for free text,
-of which it is said how much is the same.
+Data from the Hub, or from the folder ADAMERGEX_DATA. What is printed was asserted to be the same on
+both sides, but for free text, of which it is said how much is the same.
 
     python benchmarks/scoring.py [--runs 3]
 """
@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import table, timed
+from common import recipe, table, timed
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 import adamergex
 from adamergex.methods import Catalog
 from adamergex.models import backbone, prepared
-from adamergex.recipe import load_recipe
 from adamergex.score import generations, likelihoods
 from adamergex.tasks import Questions, questions
 from adamergex.train import train_adapter
@@ -38,9 +37,9 @@ WRITERS = 32
 """Rows at once in free text, for both."""
 
 
-def asked(recipe: str, language: str, split: str) -> Questions:
-    catalog = Catalog.of(load_recipe(Path(__file__).parents[1] / "recipes" / f"{recipe}.yaml"))
-    data = catalog.rows(catalog.task(recipe), language, split)
+def asked(name: str, language: str, split: str) -> Questions:
+    catalog = Catalog.of(recipe(name))
+    data = catalog.rows(catalog.task(name), language, split)
     return questions(data.config, data.files)
 
 

@@ -1,8 +1,8 @@
 """Training one adapter of Gemma-3-270M beside TRL's SFTTrainer: the demo's task, and raw text.
 
-Needs ../shared/data. Before the clock starts both sides train in float32, on the same rows in the
-same order from the same start, and every step's loss must be the same to 1%. TRL then runs with its
-defaults: bfloat16, gradient checkpointing, padded batches of 8.
+Data from the Hub, or from the folder ADAMERGEX_DATA. Before the clock starts both sides train in
+float32, on the same rows in the same order from the same start, and every step's loss must be the
+same to 1%. TRL then runs with its defaults: bfloat16, gradient checkpointing, padded batches of 8.
 
     python benchmarks/training.py [--rows 64] [--runs 3] [--only task|text] [--no-quality]
 """
@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import table, timed
+from common import recipe, table, timed
 from datasets import Dataset
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from adamergex.methods import Catalog
 from adamergex.models import backbone, bfloat16_products
-from adamergex.recipe import demo_recipe, load_recipe
+from adamergex.recipe import demo_recipe
 from adamergex.score import measured
 from adamergex.tasks import Example, examples, questions
 from adamergex.train import initialised, train_adapter, vocabulary_of
@@ -162,8 +162,7 @@ def quality(bench: Bench, used: list[int], half: dict[str, Any]) -> None:
 
 
 def task(base: Any) -> Bench:
-    recipe = demo_recipe()
-    catalog = Catalog.of(recipe)
+    catalog = Catalog.of(demo_recipe())
     asked = catalog.rows(catalog.task("emoji"), "en", "dev")
     dev = questions(asked.config, asked.files)
 
@@ -178,8 +177,8 @@ def task(base: Any) -> Bench:
 
 
 def text(base: Any) -> Bench:
-    recipe = load_recipe(Path(__file__).parents[1] / "recipes" / "sib200.yaml")
-    data = Catalog.of(recipe).reference(recipe.reference[0], "eng_Latn")
+    sib200 = recipe("sib200")
+    data = Catalog.of(sib200).reference(sib200.reference[0], "eng_Latn")
     lines = examples(data.config, data.files)
     held_out = [base.tokens(row, end=True).ids for row in lines[-HELD_OUT:]]
 
