@@ -5,12 +5,42 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
 
 from adamergex.errors import InputError
 from adamergex.models import Backbone, backbone
 from adamergex.tasks import Example
-from tests.support.backbones import ROWS, assert_untouched, ids_of, state, tiny_tokenizer
+from tests.support.backbones import (
+    ROWS,
+    assert_untouched,
+    ids_of,
+    state,
+    tiny_tokenizer,
+    write_tiny,
+)
 from tests.support.folders import LORA, write_adapter
+
+
+def test_a_base_is_loaded_once_however_it_is_asked_for(tiny_folder):
+    """In a worker a second copy would be as large again."""
+    name = str(tiny_folder)
+    found = backbone(name)
+    assert found is backbone(name, None) is backbone(name, labels=None) is backbone(name=name)
+    assert found is backbone(name, 3)  # which says nothing about a decoder
+
+
+def test_encoders_with_different_heads_have_their_layers_in_common(tmp_path):
+    """A task's T and its references are trained in one worker, below different heads."""
+    name = str(write_tiny("xlm-roberta", tmp_path))
+    fills, sorts = backbone(name), backbone(name, 2)
+    assert fills is not sorts is backbone(name, labels=2)
+    bodies = [dict(found.model.base_model.named_parameters()) for found in (fills, sorts)]
+    assert bodies[0].keys() == bodies[1].keys()
+    assert all(x.data_ptr() == bodies[1][key].data_ptr() for key, x in bodies[0].items())
+    alone = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=2)
+    for key, value in alone.base_model.state_dict().items():
+        assert torch.equal(value, sorts.model.base_model.state_dict()[key])
 
 
 def test_a_model_that_bends_its_logits_is_refused(tiny_folder, tmp_path):

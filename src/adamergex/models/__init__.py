@@ -13,7 +13,7 @@ from adamergex.models.forward import (
     padded,
     prefilled,
 )
-from adamergex.models.loading import backbone, backbone_family, tokenizer
+from adamergex.models.loading import backbone, backbone_family, tokenizer, unload
 from adamergex.models.sharding import dividing
 from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
 from adamergex.models.states import answer_states, prompt_ids
@@ -44,6 +44,7 @@ __all__ = [
     "prompt_ids",
     "read_sparse",
     "tokenizer",
+    "unload",
     "window",
     "write_sparse",
 ]

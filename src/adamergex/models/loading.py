@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from transformers import (
@@ -25,7 +26,7 @@ from adamergex.models.backbone import Backbone
 from adamergex.models.builtin import BUILTIN, prepared
 from adamergex.models.sharding import divided
 
-__all__ = ["backbone", "backbone_family", "tokenizer"]
+__all__ = ["backbone", "backbone_family", "tokenizer", "unload"]
 
 _ENCODERS = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "Model")
 
@@ -41,19 +42,24 @@ def backbone_family(name: str) -> str:
     return "encoder" if made_as.endswith(_ENCODERS) and _masked(config) else "decoder"
 
 
-@lru_cache(maxsize=2)
 def backbone(name: str, labels: int | None = None) -> Backbone:
-    """The backbone of that name.
+    """The backbone of that name, loaded once in this process however it is asked for.
 
     Args:
         name: A Hub id, a folder, a .gguf file, or `builtin:gemma-3-270m`.
-        labels: For encoders: the size of the classification head; None for masked LM.
+        labels: For encoders: the size of the classification head; None for masked LM. Others have
+            one output layer.
 
     Raises:
         InputError: A decoder that does more to its logits than multiply by the output weights:
             losses and scores are computed from those alone.
     """
     family = backbone_family(name)
+    return _resident(name, family, labels if family == "encoder" else None)
+
+
+@lru_cache(maxsize=2)
+def _resident(name: str, family: str, labels: int | None) -> Backbone:
     with _readable(name):
         model = _loaded(name, family, labels)
         reader = AutoTokenizer.from_pretrained(**_source(name))
@@ -63,7 +69,32 @@ def backbone(name: str, labels: int | None = None) -> Backbone:
     model.requires_grad_(False)
     if family == "decoder":
         asked_only(model)
+    if family == "encoder":
+        _share_body(name, model.base_model)
     return Backbone(model, reader, family)
+
+
+def unload() -> None:
+    """Lets go of the backbones that this process keeps."""
+    _resident.cache_clear()
+
+
+_BODIES: WeakValueDictionary[str, Any] = WeakValueDictionary()
+"""The layers of each encoder that is kept."""
+
+
+def _share_body(name: str, body: Any) -> None:
+    """Has an encoder use the memory of its layers that are kept already, below another head.
+
+    Each change of a backbone's weights is undone before another is used.
+    """
+    kept = _BODIES.setdefault(name, body)
+    if kept is body:
+        return
+    weights = dict(kept.named_parameters())
+    for key, weight in body.named_parameters():
+        if key in weights and torch.equal(weight, weights[key]):
+            weight.data = weights[key].data
 
 
 def tokenizer(name: str) -> Backbone:

@@ -52,14 +52,14 @@ def _make_room(step: Step) -> None:
     """Sees that each process has a GPU, without the model that this one keeps on the first."""
     import torch
 
-    from adamergex.models import backbone
+    from adamergex.models import unload
 
     gpus = torch.cuda.device_count()
     if 0 < gpus < step.processes:
         needed = f"at most {gpus}, the GPUs that are here"
         raise InputError("parallel", "processes", found=step.processes, needed=needed)
     if gpus:
-        backbone.cache_clear()
+        unload()
         gc.collect()
         torch.cuda.empty_cache()
 
