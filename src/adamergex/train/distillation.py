@@ -19,12 +19,14 @@ from adamergex.models import Backbone, answer_states, prompt_ids
 from adamergex.train.families import on_one_device
 from adamergex.train.fitting import fitted, max_length
 from adamergex.train.structures import save
-from adamergex.train.trainer import BelowTheHead, LossesKept
+from adamergex.train.trainer import SummedLoss
 
 __all__ = ["distil"]
 
 
-class _DivergenceTrainer(BelowTheHead, Trainer):
+class _DistillationTrainer(SummedLoss, Trainer):
+    """transformers' trainer, with the loss of `distil`."""
+
     def __init__(
         self,
         *args: Any,
@@ -34,26 +36,20 @@ class _DivergenceTrainer(BelowTheHead, Trainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.model_accepts_loss_kwargs = True  # how many rows an accumulated step has in all
         self._backbone = backbone
         self._head = backbone.model.get_output_embeddings().weight
         if vocabulary is not None:
             self._head = self._head[vocabulary]
         self._states = states.to(self._head)
 
-    def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        rows = inputs["labels"][:, 1]
+    def _summed(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        rows = inputs["labels"]
         given = rows != -100  # no row is left for some processes where the last batch is small
-        states = answer_states(self._backbone, model, inputs["ids"])[given]
+        states = answer_states(self._backbone, model, inputs["input_ids"])[given]
         taught = self._states[rows[given]]
         with torch.autocast(states.device.type, enabled=False):  # distributions are in float32
             found, wanted = ((x.float() @ self._head.T).log_softmax(-1) for x in (states, taught))
-            divergence = kl_div(found, wanted, log_target=True, reduction="sum")
-        return divergence, given.sum()
-
-
-class _DistillationTrainer(LossesKept, _DivergenceTrainer):
-    """transformers' trainer, with the loss of `distil`; it also keeps the loss of each step."""
+            return kl_div(found, wanted, log_target=True, reduction="sum")
 
 
 def distil(
@@ -105,7 +101,9 @@ def distil(
         trainer = _DistillationTrainer(
             model=model,
             args=on_one_device(options),
-            train_dataset=Dataset.from_list([{"ids": ids, "row": i} for i, ids in enumerate(rows)]),
+            train_dataset=Dataset.from_list(
+                [{"input_ids": ids, "row": i} for i, ids in enumerate(rows)]
+            ),
             data_collator=_collated,
             backbone=backbone,
             states=states,
@@ -133,11 +131,8 @@ def _continued(backbone: Backbone, start: Path) -> Any:
 
 
 def _collated(batch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rows as token ids, and their numbers as `labels`, by which the trainer counts rows.
-
-    It counts from the second column on, as there is no label before the first token of a text.
-    """
+    """Rows as token ids, and their numbers as `labels`, by which the trainer counts rows."""
     return {
-        "ids": [row["ids"] for row in batch],
-        "labels": torch.tensor([[-100, row["row"]] for row in batch]),
+        "input_ids": [row["input_ids"] for row in batch],
+        "labels": torch.tensor([row["row"] for row in batch]),
     }

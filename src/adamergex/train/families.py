@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
+from torch import Tensor
 from transformers import (
     DataCollatorForLanguageModeling,
     DataCollatorForSeq2Seq,
@@ -19,13 +20,23 @@ from trl.trainer.sft_config import SFTConfig
 from adamergex.errors import InputError
 from adamergex.models import Backbone, Tokens
 from adamergex.tasks import Example
-from adamergex.train.trainer import AdapterTrainer, LossesKept
+from adamergex.train.trainer import AdapterTrainer, SummedLoss
 
 __all__ = ["made_trainer", "on_one_device"]
 
 
-class _PlainTrainer(LossesKept, Trainer):
-    """transformers' trainer; it also keeps the loss of each step."""
+class _PlainTrainer(SummedLoss, Trainer):
+    """transformers' trainer, with the model's own loss."""
+
+    def _summed(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        count = (inputs["labels"] != -100).sum()
+        if count == 0:  # no token of a short row may be masked, and there is no mean over none
+            return 0 * next(p for p in model.parameters() if p.requires_grad).sum()
+        return Trainer.compute_loss(self, model, inputs) * count  # which is a mean
+
+    def _tokens(self, row: Mapping[str, Any]) -> int:
+        labels = row.get("labels")
+        return super()._tokens(row) + (len(labels) if isinstance(labels, list) else 0)
 
 
 def made_trainer(

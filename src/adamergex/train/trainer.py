@@ -1,9 +1,9 @@
-"""TRL's trainer, with the output layer cut to where, and to what, a loss needs."""
+"""Trainers that take an update's rows a few at a time, and compute only what a loss needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -13,35 +13,27 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from adamergex.models import last_hidden
 from adamergex.train.loss import summed_cross_entropy
+from adamergex.train.parts import in_parts
 
-__all__ = ["AdapterTrainer", "BelowTheHead", "LossesKept"]
+__all__ = ["AdapterTrainer", "SummedLoss"]
 
+_TOKENS = 256
+"""How many go through the model at once on a processor: what is kept of them for the way back is
+most of what a training holds beside the base. Measured in benchmarks/RESULTS.md."""
 
-class LossesKept:
-    """Keeps the loss of each optimiser step in `losses`: a mixin for trainers."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.losses: list[float] = []
-        self._part_of_step = 0.0
-
-    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """See transformers' Trainer."""
-        loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
-        own = (loss[0] if isinstance(loss, tuple) else loss).detach()
-        accelerator: Any = self.accelerator  # type: ignore[attr-defined]
-        self._part_of_step += float(accelerator.reduce(own, "mean"))
-        if accelerator.sync_gradients:  # else more are to come
-            self.losses.append(self._part_of_step)
-            self._part_of_step = 0.0
-        return loss
+_GPU_TOKENS = 8192
+"""The same on a GPU, which small products leave idle."""
 
 
-class BelowTheHead:
-    """A trainer whose loss is computed from hidden states, in `_summed`: a mixin for trainers.
+class SummedLoss:
+    """A trainer whose loss is summed over labels, in `_summed`: a mixin for trainers.
 
-    Several processes share each batch, row by row: what an update is made from does not depend on
-    how many they are.
+    The rows of a batch go through the model in parts, one after the other: memory does not grow
+    with the batch, and the gradient is that of the whole. Several processes share each part, row by
+    row: what an update is made from does not depend on how many they are.
+
+    Attributes:
+        losses: The loss of each optimiser step.
     """
 
     accelerator: Any
@@ -49,9 +41,13 @@ class BelowTheHead:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = True  # how many labels an accumulated step has in all
+        self.losses: list[float] = []
+        self._part_of_step = 0.0
         count, index = self.accelerator.num_processes, self.accelerator.process_index
+        most = _TOKENS if self.accelerator.device.type == "cpu" else _GPU_TOKENS
+        self.data_collator = in_parts(self.data_collator, self._tokens, most, index, count)
         if count > 1:
-            self.data_collator = _share(self.data_collator, index, count)
             # The same in all from the start, or divided among them: not to be sent round.
             frozen = [n for n, p in self.model.named_parameters() if not p.requires_grad]
             DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.model, frozen)
@@ -65,6 +61,28 @@ class BelowTheHead:
             sampler.num_processes, sampler.process_index, sampler.even_batches = 1, 0, False
         return loader
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Tensor]:
+        """See transformers' Trainer: batches, here lists of parts, and their labels in all."""
+        batches, _ = super().get_batch_samples(*args, **kwargs)  # type: ignore[misc]
+        own = sum(_labels(part) for parts in batches for part in parts)
+        count = torch.tensor(own, device=self.accelerator.device)
+        return batches, self.accelerator.reduce(count, "sum").clamp(min=1)
+
+    def training_step(self, model: Any, inputs: Sequence[Any], count: Tensor) -> Tensor:
+        """See transformers' Trainer: the loss of a batch, here of its parts, and their gradient."""
+        step = super().training_step  # type: ignore[misc]
+        *others, last = inputs
+        losses: list[Tensor] = []
+        with self.accelerator.no_sync(model) if others else nullcontext():
+            losses += [step(model, part, count) for part in others]
+        losses.append(step(model, last, count))
+        loss = torch.stack(losses).sum()
+        self._part_of_step += float(self.accelerator.reduce(loss, "mean"))
+        if self.accelerator.sync_gradients:  # else more are to come
+            self.losses.append(self._part_of_step)
+            self._part_of_step = 0.0
+        return loss
+
     def compute_loss(
         self,
         model: Any,
@@ -74,32 +92,30 @@ class BelowTheHead:
     ) -> Any:
         """See transformers' Trainer."""
         assert not return_outputs  # which only an evaluation asks for
-        inner = self.accelerator.unwrap_model(model)
-        # accelerate puts its autocast around the whole model's forward, which is not called here.
+        assert num_items_in_batch is not None
+        # accelerate puts its autocast around the whole model's forward, which may not be called.
         with self.accelerator.autocast():
             if self.accelerator.num_processes == 1:
-                total, count = self._summed(inner, inputs)
+                total = self._summed(model, inputs)
             else:
+                inner = self.accelerator.unwrap_model(model)
                 # DistributedDataParallel sees to gradients around its own forward alone.
                 with _forward(inner, lambda inputs: self._summed(inner, inputs)):
-                    total, count = model(inputs=inputs)
-        total = total * self.accelerator.num_processes  # over which gradients are averaged
-        return total / (count if num_items_in_batch is None else num_items_in_batch)
+                    total = model(inputs=inputs)
+        # Gradients are averaged over processes.
+        return total * self.accelerator.num_processes / num_items_in_batch
 
-    def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, summed over its labels, and how many there are."""
+    def _summed(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """The loss of a part, summed over its labels."""
         raise NotImplementedError
 
+    def _tokens(self, row: Mapping[str, Any]) -> int:
+        """How many tokens of a row go through the model."""
+        return len(row["input_ids"])
 
-def _share(collate: Callable[[Any], Any], index: int, count: int) -> Callable[[Any], Any]:
-    """A collator of every `count`-th row; where there is none, of one without labels."""
 
-    def collated(rows: Sequence[Any]) -> dict[str, Any]:
-        own = rows[index::count]
-        batch = collate(own or rows[:1])
-        return batch if own else {**batch, "labels": torch.full_like(batch["labels"], -100)}
-
-    return collated
+def _labels(part: Mapping[str, Any]) -> int:
+    return int((part["labels"] != -100).sum())
 
 
 @contextmanager
@@ -115,8 +131,18 @@ def _forward(model: Any, forward: Callable[..., Any]) -> Generator[None]:
             model.forward = before
 
 
-class _CompletionTrainer(BelowTheHead, SFTTrainer):
-    """See AdapterTrainer."""
+class AdapterTrainer(SummedLoss, SFTTrainer):
+    """SFTTrainer that computes logits only where there is a label, and keeps its losses.
+
+    With a large vocabulary and a small model the output layer is most of the arithmetic, and of a
+    prompt no token carries loss. The loss is SFTTrainer's own. Given `vocabulary` it is the
+    cross-entropy among those tokens only: another loss, by which tokens outside are never pushed
+    down. Measured in benchmarks/RESULTS.md.
+
+    Args:
+        vocabulary: Token ids, sorted; they must include every label. None for all tokens.
+        args: As SFTTrainer takes them, with `padding_free` set but for a prefix.
+    """
 
     def __init__(self, *args: Any, vocabulary: list[int] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -125,7 +151,7 @@ class _CompletionTrainer(BelowTheHead, SFTTrainer):
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None for a checkpoint: nobody reads it."""
 
-    def _summed(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    def _summed(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         hidden = last_hidden(
             model,
             inputs["input_ids"],
@@ -139,18 +165,4 @@ class _CompletionTrainer(BelowTheHead, SFTTrainer):
             vocabulary = self._vocabulary.to(labels.device)
             # The vocabulary is sorted and holds every label: this finds each label's place in it.
             head, places = head[vocabulary], torch.searchsorted(vocabulary, places)
-        return summed_cross_entropy(hidden[:, :-1][wanted], head, places), wanted.sum()
-
-
-class AdapterTrainer(LossesKept, _CompletionTrainer):
-    """SFTTrainer that computes logits only where there is a label, and keeps its losses.
-
-    With a large vocabulary and a small model the output layer is most of the arithmetic, and of a
-    prompt no token carries loss. The loss is SFTTrainer's own. Given `vocabulary` it is the
-    cross-entropy among those tokens only: another loss, by which tokens outside are never pushed
-    down. Measured in benchmarks/RESULTS.md.
-
-    Args:
-        vocabulary: Token ids, sorted; they must include every label. None for all tokens.
-        args: As SFTTrainer takes them, with `padding_free` set but for a prefix.
-    """
+        return summed_cross_entropy(hidden[:, :-1][wanted], head, places)
