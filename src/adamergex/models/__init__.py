@@ -13,7 +13,13 @@ from adamergex.models.forward import (
     padded,
     prefilled,
 )
-from adamergex.models.loading import backbone, backbone_family, tokenizer, unload
+from adamergex.models.loading import (
+    backbone,
+    backbone_family,
+    own_backbone,
+    tokenizer,
+    unload,
+)
 from adamergex.models.sharding import dividing
 from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
 from adamergex.models.states import answer_states, prompt_ids
@@ -38,6 +44,7 @@ __all__ = [
     "has_prefix",
     "in_threads",
     "last_hidden",
+    "own_backbone",
     "padded",
     "prefilled",
     "prepared",

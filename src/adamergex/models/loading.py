@@ -26,7 +26,7 @@ from adamergex.models.backbone import Backbone
 from adamergex.models.builtin import BUILTIN, prepared
 from adamergex.models.sharding import divided
 
-__all__ = ["backbone", "backbone_family", "tokenizer", "unload"]
+__all__ = ["backbone", "backbone_family", "own_backbone", "tokenizer", "unload"]
 
 _ENCODERS = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "Model")
 
@@ -54,12 +54,12 @@ def backbone(name: str, labels: int | None = None) -> Backbone:
         InputError: A decoder that does more to its logits than multiply by the output weights:
             losses and scores are computed from those alone.
     """
+    return _resident(name, labels if backbone_family(name) == "encoder" else None)
+
+
+def own_backbone(name: str, labels: int | None = None) -> Backbone:
+    """As `backbone`, but loaded anew, for the caller alone: an adapter may stay on it."""
     family = backbone_family(name)
-    return _resident(name, family, labels if family == "encoder" else None)
-
-
-@lru_cache(maxsize=2)
-def _resident(name: str, family: str, labels: int | None) -> Backbone:
     with _readable(name):
         model = _loaded(name, family, labels)
         reader = AutoTokenizer.from_pretrained(**_source(name))
@@ -72,6 +72,9 @@ def _resident(name: str, family: str, labels: int | None) -> Backbone:
     if family == "encoder":
         _share_body(name, model.base_model)
     return Backbone(model, reader, family)
+
+
+_resident = lru_cache(maxsize=2)(own_backbone)
 
 
 def unload() -> None:

@@ -12,7 +12,7 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 
 from adamergex.errors import InputError
-from adamergex.models import Backbone, Tokens, backbone
+from adamergex.models import Backbone, Tokens
 from adamergex.score.decoders import Answer, token_likelihoods
 
 __all__ = ["HarnessModel"]
@@ -58,8 +58,7 @@ class HarnessModel(_HFLM):
             needed = "pretrained, peft, batch_size, max_length or add_bos_token"
             raise InputError("--model_args", found=", ".join(sorted(unknown)), needed=needed)
         # Not the one that others in this process have: the adapter stays in its weights.
-        own = backbone.__wrapped__
-        base = own(pretrained) if isinstance(pretrained, str) else pretrained
+        base = own_backbone(pretrained) if isinstance(pretrained, str) else pretrained
         if base.family == "encoder":
             needed = "a decoder or an encoder-decoder, which can write free text"
             raise InputError("model", found="an encoder", needed=needed)
