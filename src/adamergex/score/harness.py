@@ -12,7 +12,7 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 
 from adamergex.errors import InputError
-from adamergex.models import Backbone, Tokens
+from adamergex.models import Backbone, Tokens, own_backbone
 from adamergex.score.decoders import Answer, token_likelihoods
 
 __all__ = ["HarnessModel"]
