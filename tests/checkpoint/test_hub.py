@@ -1,12 +1,15 @@
-"""Adapters on the Hugging Face Hub, with the download replaced: no test reaches the network."""
+"""Adapters and commits on the Hugging Face Hub, which this machine plays: no test reaches it."""
 
+import json
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import huggingface_hub
 import pytest
 
 from adamergex.checkpoint import open_checkpoint
-from adamergex.checkpoint.hub import resolved
+from adamergex.checkpoint.hub import commit, pinned, resolved
 from adamergex.errors import AdamergexError, InputError
 from tests.support.folders import write_lora
 
@@ -86,3 +89,110 @@ def test_without_huggingface_hub_the_message_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match="huggingface_hub installed"):
         resolved("org/name")
+
+
+ONE, OTHER = "1" * 40, "2" * 40
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The Hub's cache on this machine, empty, and its folder of a repository's names."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    commit.cache_clear()
+
+    def refs(repository, kind="models"):
+        folder = tmp_path / f"{kind}--{repository.replace('/', '--')}" / "refs"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    yield refs
+    commit.cache_clear()
+
+
+@pytest.fixture
+def hub(monkeypatch, cache):
+    """A Hub on this machine: path -> commit, and what it was asked for."""
+    there, asked = {}, []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            found = there.get(self.path)
+            self.send_response(200 if found else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps({"id": "org/name", "sha": found}).encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    really = huggingface_hub.HfApi
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: really(endpoint=endpoint))
+    yield there, asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_commit_is_what_the_hub_says(hub):
+    there, asked = hub
+    there["/api/models/org/name"] = ONE
+    there["/api/datasets/org/name"] = OTHER
+    there["/api/models/org/name/revision/v2"] = OTHER
+    assert commit("org/name", "model") == ONE
+    assert commit("org/name", "dataset") == OTHER
+    assert commit("org/name", "model", "v2") == OTHER
+    there["/api/models/org/name"] = OTHER  # in the middle of a run, all of which reads the same
+    assert commit("org/name", "model") == ONE
+    assert len(asked) == 3
+    commit.cache_clear()
+    assert commit("org/name", "model") == OTHER
+
+
+def test_what_the_hub_said_is_known_when_it_cannot_be_reached(hub, cache, monkeypatch):
+    there, _ = hub
+    there["/api/models/org/name"] = ONE
+    assert commit("org/name", "model") == ONE
+    commit.cache_clear()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert commit("org/name", "model") == ONE
+    assert commit("org/other", "model") is None
+
+
+def test_without_the_hub_it_is_the_caches(cache):
+    (cache("org/name") / "main").write_text(ONE)
+    (cache("org/data", "datasets") / "v2").write_text(OTHER)
+    assert commit("org/name", "model") == ONE
+    assert commit("org/data", "dataset", "v2") == OTHER
+    assert commit("org/data", "dataset") is None
+    assert commit("org/data", "model", "v2") is None
+    assert commit("org/name", "model", OTHER) == OTHER  # which is one already
+
+
+def test_what_there_is_not_has_none(hub):
+    assert commit("org/no-such-model", "model") is None
+    assert commit("org/name/with/more", "model") is None
+    assert commit("", "dataset") is None
+
+
+def test_without_huggingface_hub_there_is_none(cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert commit("org/name", "model") is None
+
+
+def test_a_model_is_pinned_to_its_commit(cache):
+    (cache("org/name") / "main").write_text(ONE)
+    (cache("org/name") / "v2").write_text(OTHER)
+    (cache("gpt2") / "main").write_text(ONE)
+    assert pinned("org/name") == f"org/name@{ONE}"
+    assert pinned("org/name@v2") == f"org/name@{OTHER}"
+    assert pinned(f"org/name@{OTHER}") == f"org/name@{OTHER}"
+    assert pinned("gpt2") == f"gpt2@{ONE}"
+
+
+@pytest.mark.parametrize("name", ["builtin:gemma-3-270m", "org/other", "org/name@v3", "/x/y", "."])
+def test_what_has_no_commit_is_left_as_it_is(cache, name):
+    (cache("org/name") / "main").write_text(ONE)
+    assert pinned(name) == name

@@ -9,6 +9,7 @@ from adamergex.checkpoint.config import (
     read_config,
 )
 from adamergex.checkpoint.dtypes import Dtype, NDArray, as_dtype, numpy_dtype, widest
+from adamergex.checkpoint.hub import commit, pinned
 from adamergex.checkpoint.manifest import (
     CARD_FILE,
     MANIFEST_FILE,
@@ -38,10 +39,12 @@ __all__ = [
     "card",
     "check_output",
     "checked_name",
+    "commit",
     "layer_of",
     "model_module",
     "numpy_dtype",
     "open_checkpoint",
+    "pinned",
     "read_config",
     "servable",
     "serving_rank",

@@ -1,17 +1,19 @@
-"""Where an adapter is: a folder here, or an id on the Hugging Face Hub."""
+"""Where an adapter is: a folder here, or an id on the Hugging Face Hub; what is there now."""
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from adamergex.errors import AdamergexError, InputError
 
-__all__ = ["resolved"]
+__all__ = ["commit", "pinned", "resolved"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
+_REPOSITORY = re.compile(rf"{_HUB_ID.pattern}|[A-Za-z0-9][A-Za-z0-9._-]*")
 _FILES = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"]
 
 
@@ -40,3 +42,40 @@ def resolved(source: str | Path) -> Path:
         raise AdamergexError(
             f"{source}: no such folder here, and not from the Hub: {text}"
         ) from error
+
+
+def pinned(model: str) -> str:
+    """A Hub model with the commit that it is at now: org/name@commit, of org/name@revision too.
+
+    What is no Hub id, or of which no commit is known, is returned as it is.
+    """
+    repository, _, revision = model.partition("@")
+    if not _REPOSITORY.fullmatch(repository):
+        return model
+    found = commit(repository, "model", revision or None)
+    return f"{repository}@{found}" if found else model
+
+
+@lru_cache(maxsize=1024)
+def commit(repository: str, kind: str, revision: str | None = None) -> str | None:
+    """The commit, 40 hexadecimal digits, of a revision on the Hub; of the default branch if None.
+
+    A process asks once: all steps of a plan read the same. Where the Hub cannot be reached, it is
+    the commit in the local cache; None where that has none, or there is no such repository.
+
+    Args:
+        repository: Its id.
+        kind: `model` or `dataset`.
+        revision: A branch, a tag, or a commit.
+    """
+    try:
+        hub: Any = import_module("huggingface_hub")
+        found = hub.HfApi().resolve_revision(
+            repository,
+            repo_type=kind,
+            revision=revision,
+            local_files_only=hub.constants.HF_HUB_OFFLINE,
+        )
+    except Exception:  # of many kinds, as above; whoever reads from there says what is wrong
+        return None
+    return str(found.resolved)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from adamergex.checkpoint import pinned
 from adamergex.methods.catalog import Catalog
 from adamergex.recipe import Recipe, Reference
 from adamergex.step import Step, digest
@@ -208,10 +209,10 @@ class Workshop:
 
 
 def _located(recipe: Recipe) -> tuple[str, dict[str, Path]]:
-    """The model as a step's config has it: a local one by a digest of what is there."""
+    """The model as a step's config has it: by a digest of what is there, or by its commit."""
     local = recipe.folder / recipe.model
     if not local.exists():
-        return recipe.model, {}
+        return pinned(recipe.model), {}
     found = digest(local)
     return found, {found: local.resolve()}
 

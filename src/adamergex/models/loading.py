@@ -132,6 +132,9 @@ def _source(name: str) -> dict[str, Any]:
     elif name.endswith(".gguf"):
         path = Path(name)
         found |= {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    elif "@" in name and not Path(name).exists():
+        repository, _, revision = name.partition("@")
+        found |= {"pretrained_model_name_or_path": repository, "revision": revision}
     return found
 
 

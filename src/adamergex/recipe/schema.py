@@ -174,7 +174,8 @@ class Recipe(Section):
     """An experiment, or a production run.
 
     Attributes:
-        model: Hub id, local folder, GGUF file, or `builtin:gemma-3-270m`.
+        model: Hub id (org/name, or org/name@revision), local folder, GGUF file, or
+            `builtin:gemma-3-270m`.
         adapter: Its structure, in PEFT's words.
         source: The language that has labels.
         targets: The languages to serve.

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from adamergex.checkpoint import commit
 from adamergex.errors import InputError
 from adamergex.plain import parsed_json
 from adamergex.step import digest
@@ -46,6 +47,7 @@ _MOST_ROWS, _MOST_CELLS = 10**7, 5 * 10**7
 """A row is a dictionary: a quarter of a kilobyte before anything is in it."""
 _LONGEST_LINE = 2**24
 """Bytes of a line of text, or of a row in csv, tsv or jsonl: a long book has a tenth of them."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _PART = re.compile(r"(?P<name>.+?)\[(?P<start>\d*):(?P<stop>\d*)\]")
 
 
@@ -95,8 +97,13 @@ def sliced(name: str) -> tuple[str, list[int | None] | None]:
 
 
 def hub_source(path: str, name: str | None, split: str, options: Mapping[str, Any]) -> Source:
-    """The source that one split of a Hub data set is; `split` may end in `[a:b]`, in rows."""
-    return {"hub": path, "name": name, "split": split, "options": dict(options)}
+    """The source that one split of a Hub data set is; `split` may end in `[a:b]`, in rows.
+
+    Its revision is the commit that the data set is at now, where that is known.
+    """
+    found = None if Path(path).is_dir() else commit(path, "dataset", options.get("revision"))
+    now = {"revision": found} if found else {}
+    return {"hub": path, "name": name, "split": split, "options": {**options, **now}}
 
 
 def rows(source: Source, files: Files) -> list[Row]:
@@ -141,7 +148,18 @@ def _hub_rows(source: Source) -> list[Row]:
     data = datasets.load_dataset(
         source["hub"], source["name"], split=source["split"], **source["options"]
     )
+    _check_commit(source, data)
     return [dict(row) for row in data]
+
+
+def _check_commit(source: Source, data: Any) -> None:
+    """Without the Hub, `datasets` takes the latest that its cache has, of whatever commit."""
+    wanted = str(source["options"].get("revision"))
+    for file in data.cache_files:
+        read = Path(file["filename"]).parent.name
+        if _COMMIT.fullmatch(read) and _COMMIT.fullmatch(wanted) and read != wanted:
+            needed = f"{wanted}: connect to the Hub"
+            raise InputError(source["hub"], "commit in the cache", found=read, needed=needed)
 
 
 def _check_size(path: Path, kind: str) -> None:
