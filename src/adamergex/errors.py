@@ -10,7 +10,7 @@ from functools import partial
 from os import PathLike
 from typing import Any
 
-__all__ = ["AdamergexError", "InputError", "printable"]
+__all__ = ["AdamergexError", "InputError", "UnforeseenError", "printable", "told"]
 
 _LONGEST = 200
 
@@ -43,6 +43,34 @@ class InputError(AdamergexError):
         # A worker process hands its error on pickled; the default forgets keyword arguments.
         made = partial(type(self), found=_one_line(self.found), needed=_one_line(self.needed))
         return made, tuple(_one_line(part) for part in self.subject)
+
+
+class UnforeseenError(AdamergexError):
+    """What a step raised that is none of the above: made of text, which every process can hand on.
+
+    Args:
+        message: What is told of it, in one line.
+        where: The traceback.
+    """
+
+    def __init__(self, message: str, where: str) -> None:
+        self.where = where
+        super().__init__(message)
+
+    def __reduce__(self) -> Any:
+        return type(self), (str(self), self.where)
+
+
+def told(error: BaseException) -> str:
+    """What to tell the user of an error, in one line but for its own line breaks."""
+    if isinstance(error, AdamergexError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        extra = "ray" if error.name in ("ray", "fsspec") else "demo"
+        return f"{error.name} is not installed: pip install 'adamergex[{extra}]'"
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(filter(None, (_one_line(error.filename or ""), error.strerror)))
+    return f"{type(error).__name__}: {error}"
 
 
 def printable(text: str, also: str = "") -> str:

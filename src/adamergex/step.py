@@ -35,6 +35,8 @@ class Step:
         version: Of the function; raised when the same config would give another result.
         files: SHA-256 -> where a file with that content lies. `config` names it by the SHA-256;
             the place is not part of the identity.
+        names: SHA-256 -> what results call that file, where it lies elsewhere meanwhile; not part
+            of the identity either.
         processes: How many share the work, where it is a training; not part of the identity.
         shard: Whether they divide the base model among them; not part of it either.
     """
@@ -45,6 +47,7 @@ class Step:
     label: str = ""
     version: int = 1
     files: Mapping[str, Path] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
     shard: bool = False
 

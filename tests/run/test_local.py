@@ -10,11 +10,14 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from adamergex.errors import AdamergexError, InputError
+from adamergex.errors import AdamergexError, InputError, UnforeseenError
 from adamergex.run import Store, execute
-from adamergex.run.local import performed
+from adamergex.run.worker import performed
 from adamergex.step import Step, in_order
+from tests.support.clusters import eventually
 from tests.support.folders import dense_updates, write_lora
+from tests.support.toys import gone, toy
+from tests.support.toys import performed as performed_toys
 
 ADAPTERS = {
     name: Step("train", {"made by": "this test", "name": name}, label=f"train {name}")
@@ -116,20 +119,60 @@ def test_a_plan_is_executed_and_the_second_time_used_again(store):
     assert ran(LAST, store) == [("reused", step) for step in ordered]
 
 
-def test_an_error_of_a_step_is_raised_here_and_other_results_are_kept(store):
-    last = Step("select", {}, {"a": FAILING, "b": MERGED})
+def test_an_error_of_a_step_is_raised_here(store):
+    last = Step("select", {}, {"a": FAILING})
     with pytest.raises(InputError, match="space: found sideways"):
         execute(last, store, workers=2)
-    assert store.finished(MERGED)
     assert not store.finished(FAILING)
     assert not store.finished(last)
     assert [path.name for path in store.folder.glob(".*")] == [".locks"]
 
 
-def test_an_error_that_nobody_foresaw_names_its_step(store):
-    with pytest.raises(AdamergexError, match=r"^merge nowhere: TypeError: .*$"):
+@pytest.fixture
+def toys(monkeypatch, tmp_path):
+    """Has steps of the kind `toy` done; where they leave their trail."""
+    monkeypatch.setattr("adamergex.run.local.performed", performed_toys)
+    (tmp_path / "trail").mkdir()
+    return tmp_path / "trail"
+
+
+def test_the_first_error_ends_what_runs_and_what_is_finished_is_kept(toys, tmp_path):
+    store = Store(tmp_path / "steps")
+    done = toy(toys, "done")
+    held = toy(toys, "held", "hold", inputs={"done": done})
+    refusing = toy(toys, "refusing", "refuse", after="grandchild", inputs={"done": done})
+    waiting = toy(toys, "waiting", inputs={"refusing": refusing})
+    last = Step("toy", {}, {"a": held, "b": waiting})
+    with pytest.raises(InputError, match="toy: found refusing; needed another"):
+        execute(last, store, workers=2)
+    assert store.finished(done)
+    assert not any(store.finished(step) for step in (held, refusing, waiting, last))
+    assert not (toys / "waiting").exists()
+    eventually(lambda: gone(toys, "held"))
+    eventually(lambda: gone(toys, "grandchild"))
+    execute(done, store, workers=1)  # the store is free again
+
+
+def test_an_error_that_nobody_foresaw_names_its_step_and_says_where_it_came_from(store):
+    with pytest.raises(UnforeseenError, match=r"^merge nowhere: TypeError: .*$") as raised:
         execute(UNFORESEEN, store, workers=1)
+    assert "in weighted" in raised.value.where
     assert not store.finished(UNFORESEEN)
+
+
+def test_an_error_that_no_other_process_can_make_anew_is_told_all_the_same(toys, tmp_path):
+    with pytest.raises(UnforeseenError, match=r"^odd: OddError: response 418$") as raised:
+        execute(toy(toys, "odd", "fail"), Store(tmp_path / "steps"), workers=1)
+    assert "in _toy" in raised.value.where
+
+
+def test_each_worker_has_a_gpu_of_its_own(toys, tmp_path, monkeypatch):
+    monkeypatch.setattr("adamergex.run.sizing.gpus", lambda: ["0", "GPU-5e"])
+    store, said = Store(tmp_path / "steps"), []
+    one, other = toy(toys, "one", after="other"), toy(toys, "other", after="one")
+    execute(Step("toy", toy(toys, "last").config, {"a": one, "b": other}), store, say=said.append)
+    assert {store.record(step)["devices"] for step in (one, other)} == {"0", "GPU-5e"}
+    assert said == ["2 workers at once: a GPU for each, of 2"]
 
 
 def test_an_interrupt_ends_the_workers_at_once(store):
@@ -228,7 +271,7 @@ def test_a_step_refuses_an_input_that_changed_in_mid_run(store):
 ORPHANS = """
 import multiprocessing, os, time
 from concurrent.futures import ProcessPoolExecutor
-from adamergex.run.local import start_worker
+from adamergex.run.worker import start_worker
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from adamergex.errors import AdamergexError, InputError
+from adamergex.errors import AdamergexError, InputError, UnforeseenError
 from adamergex.plan import planned
 from adamergex.recipe import demo_recipe
 from adamergex.run import Store
-from adamergex.run.local import performed
 from adamergex.run.parallel import record_of
-from adamergex.step import in_order
+from adamergex.run.worker import performed
+from adamergex.step import Step, in_order
 from adamergex.train.checkpoints import EVERY
 from tests.support.backbones import QUIET_TRAINING, STRUCTURES
 
@@ -97,6 +97,14 @@ def test_an_error_of_all_is_raised_as_it_is(tiny_folder, tmp_path):
     wrong = "adapter={type: lora, target_modules: [lm_head]}"
     with pytest.raises(InputError, match="the output layer"):
         learnt(trainings(tiny_folder, wrong, "parallel.processes=2"), tmp_path)
+
+
+@pytest.mark.slow
+def test_an_error_that_nobody_foresaw_says_where_it_came_from(tmp_path):
+    nothing = Step("train", {}, label="train nothing", processes=2)
+    with pytest.raises(UnforeseenError, match=r"^train nothing: KeyError: 'model'$") as raised:
+        record_of(nothing, {}, tmp_path)
+    assert "in model_of" in raised.value.where
 
 
 @pytest.mark.slow

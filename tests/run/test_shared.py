@@ -1,16 +1,20 @@
 """A store at a URL: the record last, what is fetched compared with it, local files put there."""
 
 import json
+import shutil
 
 import pytest
 from fsspec.core import url_to_fs
 
 from adamergex.errors import AdamergexError, InputError
+from adamergex.plan import planned
+from adamergex.recipe import demo_recipe
 from adamergex.run import Store
 from adamergex.run.functions import FUNCTIONS
 from adamergex.run.shared import SharedStore, store_at
 from adamergex.run.store import RECORD_FILE
-from adamergex.step import Step, digest
+from adamergex.step import Step, digest, in_order
+from tests.support.backbones import QUIET_TRAINING
 from tests.support.buckets import STORES
 from tests.support.folders import write_lora
 
@@ -159,7 +163,6 @@ def test_local_files_are_put_there_once_and_read_from_there(shared, remote, tmp_
     def probe(config, inputs, out):
         assert not rows.exists()
         at_hand = [inputs[sha] for sha in config["files"]]
-        (out / "config.json").write_text(json.dumps({"model": str(at_hand[0])}))
         return {"names": [p.name for p in at_hand], "digests": [digest(p) for p in at_hand]}
 
     monkeypatch.setitem(FUNCTIONS, "probe", probe)
@@ -174,9 +177,35 @@ def test_local_files_are_put_there_once_and_read_from_there(shared, remote, tmp_
     record = other.record(step)
     assert record["names"] == ["model", "en.csv"]
     assert record["digests"] == list(files)
-    # The place on the machine where the run was started, not that in the other one's cache.
-    written = json.loads((other.path(step) / "config.json").read_text())
-    assert written == {"model": str(model)}
+
+
+@QUIET_TRAINING
+def test_adapters_name_their_model_as_where_the_run_was_started(tiny_folder, tmp_path):
+    """Not as in the cache of the machine that trained them, nor after they are written."""
+    model = shutil.copytree(tiny_folder, tmp_path / "driver" / "model")
+    changes = [
+        f"model={model}",
+        "targets=tr",
+        "methods=[source-ft, lt-sft]",
+        "training.max_steps=1",
+    ]
+    changes += ["max_samples={train: 4, dev: 2, test: 2}"]
+    steps = in_order([planned(demo_recipe(changes))])
+    trained = [
+        next(step for step in steps if step.kind == kind) for kind in ("train", "train-sparse")
+    ]
+    store = SharedStore(f"file://{tmp_path / 'bucket'}", tmp_path / "machine")
+    for step in in_order(trained):
+        store.give(step)
+    shutil.rmtree(model)
+    for step in in_order(trained):
+        store.perform(step)
+    for step in trained:
+        adapter = store.path(step) / "adapter"
+        texts = [path.read_text(encoding="utf-8") for path in adapter.glob("*.[jm]*")]
+        (config,) = (json.loads(text) for text in texts if "base_model_name_or_path" in text)
+        assert config["base_model_name_or_path"] == str(model)
+        assert not [text for text in texts if str(tmp_path / "machine") in text]  # the card, too
 
 
 def test_a_local_file_that_has_changed_is_refused(shared, tmp_path):

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from adamergex.run import ray
-from adamergex.run.local import set_up
 from adamergex.run.shared import store_at
+from adamergex.run.worker import set_up
 from adamergex.step import Step
 
 HELD = "select"

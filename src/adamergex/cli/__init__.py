@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
 from adamergex.cli.commands import cli
-from adamergex.errors import AdamergexError, printable
+from adamergex.errors import AdamergexError, printable, told
 
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, interrupted: Callable[[], bool] = lambda: False
+) -> int:
     """Runs one command and returns its exit code.
 
     0 where it did what was asked, 2 for a user's mistake, 1 for a failure. Errors are one line on
     standard error; `--debug` shows where they came from.
+
+    Args:
+        arguments: Those of the command line.
+        interrupted: Whether there was an interrupt: some libraries make another error of it.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
@@ -37,21 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if interrupted():
+            return _failed("interrupted", 130)
         if "--debug" in arguments:
             raise
-        return _failed(*_explained(error))
-
-
-def _explained(error: Exception) -> tuple[str, int]:
-    """What to tell the user of an error, and the exit code."""
-    if isinstance(error, AdamergexError):
-        return str(error), error.exit_code
-    if isinstance(error, ModuleNotFoundError):
-        extra = "ray" if error.name in ("ray", "fsspec") else "demo"
-        return f"{error.name} is not installed: pip install 'adamergex[{extra}]'", 1
-    if isinstance(error, OSError):
-        return f"{error.filename or 'input/output'}: {error.strerror or error}", 1
-    return f"{type(error).__name__}: {error} (unforeseen; --debug shows where)", 1
+        foreseen = isinstance(error, AdamergexError | ModuleNotFoundError | OSError)
+        hint = "" if foreseen else " (unforeseen; --debug shows where)"
+        code = error.exit_code if isinstance(error, AdamergexError) else 1
+        return _failed(told(error) + hint, code)
 
 
 def _failed(message: str, code: int) -> int:

@@ -57,7 +57,7 @@ _OPTIONS = (
     click.option(
         "--workers",
         type=click.IntRange(1),
-        help="Local: processes; by default one a core, at most 4.",
+        help="Local: processes; by default one for each GPU, or by cores, at most 4, and memory.",
     ),
     click.option(
         "--address",

@@ -18,6 +18,7 @@ from adamergex.cli.execution import Execution
 from adamergex.plan import planned
 from adamergex.recipe import Recipe
 from adamergex.run import Event, Store, execute, publish
+from adamergex.run.log import logged
 from adamergex.run.ray import execute_on_ray
 from adamergex.run.shared import SharedStore, store_at
 from adamergex.step import Step, in_order
@@ -34,14 +35,21 @@ def run_recipe(recipe: Recipe, output: Path, how: Execution) -> dict[str, Any]:
     as PEFT folders under adapters/, and the steps, which a second run takes up again, under steps/
     if they have no other store.
     """
-    from adamergex.report import print_table, write_report
-
     last = planned(recipe)
     store = store_at(how.store_of(output))
     output.mkdir(parents=True, exist_ok=True)
+    with logged(output), store.in_use():
+        return _carried_out(recipe, last, store, output, how)
+
+
+def _carried_out(
+    recipe: Recipe, last: Step, store: Store | SharedStore, output: Path, how: Execution
+) -> dict[str, Any]:
+    from adamergex.report import print_table, write_report
+
     start = time.perf_counter()
-    with _progress(len(in_order([last]))) as on_event:
-        _execute(last, store, how, on_event)
+    with _progress(len(in_order([last]))) as (on_event, say):
+        _execute(last, store, how, on_event, say)
     results = publish(recipe, last, store, output)
     write_report(output)
     console = _console()
@@ -50,9 +58,11 @@ def run_recipe(recipe: Recipe, output: Path, how: Execution) -> dict[str, Any]:
     return results
 
 
-def _execute(last: Step, store: Store | SharedStore, how: Execution, on_event: Any) -> None:
+def _execute(
+    last: Step, store: Store | SharedStore, how: Execution, on_event: Any, say: Any
+) -> None:
     if how.executor == "local" and isinstance(store, Store):
-        execute(last, store, workers=how.workers, on_event=on_event)
+        execute(last, store, workers=how.workers, on_event=on_event, say=say)
         return
     cpus, gpus = how.cpus_per_step or 1, how.gpus_per_step
     execute_on_ray(last, store, address=how.address, cpus=cpus, gpus=gpus, on_event=on_event)
@@ -86,8 +96,12 @@ def _console() -> Console:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    """A bar of all steps and what runs now; where no one watches, a line for each training."""
+def _progress(total: int) -> Iterator[tuple[Any, Any]]:
+    """A bar of all steps and what runs now; where no one watches, a line for each training.
+
+    Yields:
+        What is to be called with each event, and with a line of text.
+    """
     console = Console(stderr=True, highlight=False)
     columns = (
         BarColumn(),
@@ -96,26 +110,29 @@ def _progress(total: int) -> Iterator[Any]:
         TextColumn("{task.description}"),
     )
     running: list[str] = []
+
+    def say(line: str) -> None:
+        console.print(escape(line), soft_wrap=True)
+
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("starting", total=total)
 
         def on_event(event: Event) -> None:
             label = event.step.label
             if event.what == "damaged":
-                found = f"{label}: {event.detail} since it was made; it is made anew"
-                console.print(escape(found), soft_wrap=True)
+                say(f"{label}: {event.detail} since it was made; it is made anew")
                 return
             if event.what == "started":
                 running.append(label)
                 if not console.is_terminal and _worth_a_line(event.step):
-                    console.print(escape(label), soft_wrap=True)
+                    say(label)
             else:
                 if label in running:
                     running.remove(label)
                 progress.advance(task)
             progress.update(task, description=escape(", ".join(running)))
 
-        yield on_event
+        yield on_event, say
 
 
 def _worth_a_line(step: Step) -> bool:

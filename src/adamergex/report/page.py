@@ -81,6 +81,7 @@ def page_text(results: Results) -> str:
         costs=sorted(results.costs, key=lambda cost: -cost.seconds),
         kinds=_kinds(results.costs),
         total=_total("all", results.costs),
+        versions=text.versions(results),
     )
 
 

@@ -209,12 +209,23 @@ class Machine(_Part):
     packages: dict[Text, Text] = {}
 
 
+class Version(_Part):
+    """One of several versions of a package that made steps, and the rows that these are behind."""
+
+    package: Text
+    version: Text
+    steps: list[Text]
+    rows: list[Text]
+
+
 class Results(_Part):
     """An experiment's results; the schema's text fields are one line of printable text each."""
 
     recipe: dict[str, Any]
     recipe_text: Lines
     environment: Machine
+    commits: dict[Text, Text | None] = {}
+    versions: list[Version] = []
     languages: dict[Text, Text]
     source: Text
     targets: list[Text]

@@ -23,6 +23,7 @@ from adamergex.report.text import (
     selection,
     settings,
     verdict,
+    versions,
 )
 
 __all__ = ["print_table"]
@@ -48,6 +49,8 @@ def print_table(results: Results | Mapping[str, Any], console: Console | None = 
         if task.means:
             console.print(_means(task, len(found.targets)))
             console.print()
+    for sentence in versions(found):
+        console.print(sentence, soft_wrap=True, markup=False)
 
 
 def _means(task: Task, languages: int) -> Table:

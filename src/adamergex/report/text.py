@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adamergex.report.reading import Results, Row, Score, Standing, Task, Versus, one_line
+from adamergex.report.reading import (
+    Results,
+    Row,
+    Score,
+    Standing,
+    Task,
+    Version,
+    Versus,
+    one_line,
+)
 
 __all__ = [
     "Selection",
@@ -24,6 +33,7 @@ __all__ = [
     "selection",
     "settings",
     "verdict",
+    "versions",
 ]
 
 _METRICS = {
@@ -212,6 +222,24 @@ def caveats(results: Results, task: Task) -> list[str]:
     else:
         sentences.append("One seed: how far training runs differ was not measured.")
     return [*sentences, selection(results).sentence]
+
+
+def versions(results: Results) -> list[str]:
+    """Where rows were made with several versions of a package: which are, a sentence for each."""
+    several: dict[str, list[Version]] = {}
+    for made in results.versions:
+        several.setdefault(made.package, []).append(made)
+    return [
+        f"Made with several versions of {package}: "
+        + "; ".join(f"{made.version} ({_count(made)})" for made in found)
+        + "."
+        for package, found in several.items()
+    ]
+
+
+def _count(made: Version) -> str:
+    behind = f", behind {len(made.rows)} of the rows" if made.rows else ""
+    return f"{len(made.steps)} steps{behind}"
 
 
 def facts(results: Results) -> list[str]:

@@ -17,13 +17,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from adamergex.errors import AdamergexError, InputError
+from adamergex.errors import AdamergexError, InputError, UnforeseenError
 from adamergex.step import Step
 
 __all__ = ["processes_of", "record_of"]
 
 _SHARED = frozenset({"train", "distil"})
-_ERROR = "error.pickle"
+_ERROR = ".error"
 
 
 def processes_of(step: Step) -> int:
@@ -37,15 +37,21 @@ def record_of(step: Step, inputs: Mapping[str, Path], out: Path) -> dict[str, An
     Raises:
         InputError: More processes than GPUs, where there are any.
         AdamergexError: That a process ended before its time.
-        Exception: What the step raised; what is not an AdamergexError becomes a RuntimeError.
+        Exception: What the step raised; from several processes, an AdamergexError.
     """
-    from adamergex.run.functions import FUNCTIONS
-
     if processes_of(step) == 1:
-        return FUNCTIONS[step.kind](step.config, inputs, out)
+        return _done(step, inputs, out)
     _make_room(step)
     with TemporaryDirectory() as scratch:
         return _shared(step, inputs, out, Path(scratch))
+
+
+def _done(step: Step, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
+    from adamergex.run.functions import FUNCTIONS
+    from adamergex.run.training import called
+
+    with called(step.names):
+        return FUNCTIONS[step.kind](step.config, inputs, out)
 
 
 def _make_room(step: Step) -> None:
@@ -88,15 +94,22 @@ def _shared(step: Step, inputs: Mapping[str, Path], out: Path, scratch: Path) ->
     try:
         return elastic_launch(config, _member)(step, inputs, out, scratch)[0]
     except ChildFailedError as error:
-        if (scratch / _ERROR).exists():
-            raise pickle.loads((scratch / _ERROR).read_bytes()) from error
-        message: Any = error.get_first_failure()[1].message
-        if isinstance(message, dict):
-            raise RuntimeError(message["message"]) from error
-        raise AdamergexError(f"{step.label}: {message}") from error
+        raise _cause(step, error, scratch) from error
     finally:
         logging.disable(logging.NOTSET)
         signal.signal(signal.SIGTERM, before)
+
+
+def _cause(step: Step, failed: Any, scratch: Path) -> AdamergexError:
+    """Of several errors the one that began it: when a process is lost, the others raise theirs."""
+    raised = {
+        int(path.stem): pickle.loads(path.read_bytes()) for path in scratch.glob(f"*{_ERROR}")
+    }
+    foreseen = [error for error in raised.values() if not isinstance(error, UnforeseenError)]
+    rank, failure = failed.get_first_failure()
+    if foreseen:
+        return foreseen[0]
+    return raised.get(rank) or AdamergexError(f"{step.label}: {failure.message}")
 
 
 def _member(step: Step, inputs: Mapping[str, Path], out: Path, scratch: Path) -> dict[str, Any]:
@@ -105,8 +118,7 @@ def _member(step: Step, inputs: Mapping[str, Path], out: Path, scratch: Path) ->
     from torch import distributed
 
     from adamergex.models import dividing
-    from adamergex.run.functions import FUNCTIONS
-    from adamergex.run.local import start_worker
+    from adamergex.run.worker import foreseen, start_worker
 
     threads = max(1, torch.get_num_threads() // step.processes)
     start_worker(threads)
@@ -114,12 +126,12 @@ def _member(step: Step, inputs: Mapping[str, Path], out: Path, scratch: Path) ->
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     try:
-        with dividing() if step.shard else nullcontext():
-            record = FUNCTIONS[step.kind](step.config, inputs, out)
+        with foreseen(step), dividing() if step.shard else nullcontext():
+            record = _done(step, inputs, out)
     except AdamergexError as error:
         draft = scratch / os.environ["RANK"]
         draft.write_bytes(pickle.dumps(error))
-        draft.rename(scratch / _ERROR)
+        draft.rename(draft.with_suffix(_ERROR))
         raise
     distributed.destroy_process_group()
     return record

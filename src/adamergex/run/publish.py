@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shutil
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +12,12 @@ import yaml
 
 from adamergex.checkpoint import staged
 from adamergex.recipe import Recipe
+from adamergex.run.provenance import common, differences
 from adamergex.run.schedule import Steps
 from adamergex.step import Step, in_order
 from adamergex.tasks import language_name
 
-__all__ = ["environment", "publish"]
-
-_PACKAGES = (
-    "adamergex", "accelerate", "datasets", "lm_eval", "numpy", "peft", "torch", "transformers",
-    "trl",
-)  # fmt: skip
+__all__ = ["publish"]
 
 
 def publish(recipe: Recipe, last: Step, store: Steps, output: Path) -> dict[str, Any]:
@@ -38,13 +31,18 @@ def publish(recipe: Recipe, last: Step, store: Steps, output: Path) -> dict[str,
     """
     found = json.loads((store.path(last) / "results.json").read_text(encoding="utf-8"))
     written = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    records = {step: store.record(step) for step in in_order([last])}
     results = {
         **found,
         "recipe": recipe.model_dump(mode="json", by_alias=True),
         "recipe_text": yaml.safe_dump(written, sort_keys=False, allow_unicode=True),
         "languages": {code: language_name(code) for code in (recipe.source, *recipe.targets)},
-        "environment": environment(),
-        "costs": [_cost(step, store.record(step)) for step in in_order([last])],
+        "environment": common(records),
+        "commits": {
+            k: v for found in records.values() for k, v in found.get("commits", {}).items()
+        },
+        "versions": _versions(found, last, records),
+        "costs": [_cost(step, record) for step, record in records.items()],
     }
     _write_adapters(results, last, store, output / "adapters")
     text = json.dumps(results, indent=1, ensure_ascii=False)
@@ -52,16 +50,34 @@ def publish(recipe: Recipe, last: Step, store: Steps, output: Path) -> dict[str,
     return results
 
 
-def environment() -> dict[str, Any]:
-    """The machine and the packages that computed the numbers."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": _cpu(),
-        "cores": os.cpu_count(),
-        "memory_gib": _memory(),
-        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
-    }
+def _commits(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that a step read; older records do not say."""
+    return record.get("commits", {})
+
+
+def _versions(
+    results: Mapping[str, Any], last: Step, records: Mapping[Step, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Where steps were made with several versions of a package: each, and the rows it is behind."""
+    differing = differences(records)
+    if not differing:
+        return []
+    behind: dict[str, set[Step]] = {}
+    for task in results["tasks"]:
+        for row in task["rows"]:
+            name = " ".join(filter(None, (row["method"], row["variant"])))
+            tests = [last.inputs[f"test.{run['key']}"] for run in row["runs"]]
+            behind[f"{task['task']}, {row['target']}: {name}"] = {*in_order(tests)}
+    return [
+        {
+            "package": package,
+            "version": version,
+            "steps": [step.label for step in steps],
+            "rows": [row for row, needed in behind.items() if not needed.isdisjoint(steps)],
+        }
+        for package, by_version in differing.items()
+        for version, steps in by_version.items()
+    ]
 
 
 def _write_adapters(results: Mapping[str, Any], last: Step, store: Steps, folder: Path) -> None:
@@ -78,26 +94,3 @@ def _write_adapters(results: Mapping[str, Any], last: Step, store: Steps, folder
 def _cost(step: Step, record: Mapping[str, Any]) -> dict[str, Any]:
     known = {name: record.get(name) for name in ("seconds", "tokens", "steps", "peak_memory")}
     return {"step": step.label, "kind": step.kind, **known}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
-
-
-def _memory() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (ValueError, OSError, AttributeError):
-        return None

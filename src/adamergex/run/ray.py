@@ -1,8 +1,8 @@
 """Executing steps on a Ray cluster: each step a task, which nothing but folders in a store leaves.
 
 A task whose worker or node is lost is done again; an error that a step raised is not tried twice.
-Ray ends the tasks of a driver that has died, so a run that is started again finds only finished
-steps.
+Ray ends the tasks of a driver that has left, also by an error or an interrupt, so a run that is
+started again finds only finished steps.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Any
 
 from adamergex import __version__
 from adamergex.errors import AdamergexError, InputError
-from adamergex.run.local import performed, set_up
 from adamergex.run.parallel import processes_of
 from adamergex.run.schedule import Event, carried_out, outstanding
 from adamergex.run.shared import SharedStore, store_at
+from adamergex.run.sizing import WITH_MODEL
 from adamergex.run.store import Store
+from adamergex.run.worker import foreseen, performed, set_up
 from adamergex.step import Step, digest, in_order
 
 __all__ = ["RETRIES", "execute_on_ray"]
@@ -31,8 +32,6 @@ RETRIES = 3
 
 _OBJECT_STORE = 100 * 2**20
 """Bytes of Ray's own store, about its smallest: steps pass nothing through it."""
-
-_WITH_MODEL = ("model", "train", "train-sparse", "states", "distil", "score")
 
 
 def execute_on_ray(
@@ -58,10 +57,11 @@ def execute_on_ray(
         InputError: No cluster there, or no node that has what a step is to have.
         AdamergexError: What a step raised, or that it was lost too often.
     """
-    waiting = outstanding(in_order([last]), store, on_event)
-    if waiting:
-        with _cluster(address) as ray:
-            _run(ray, waiting, store, _needs(ray, waiting, cpus, gpus), on_event)
+    with store.in_use():
+        waiting = outstanding(in_order([last]), store, on_event)
+        if waiting:
+            with _cluster(address) as ray:
+                _run(ray, waiting, store, _needs(ray, waiting, cpus, gpus), on_event)
     return store.path(last)
 
 
@@ -74,25 +74,16 @@ def _run(
 ) -> None:
     place = store.url if isinstance(store, SharedStore) else str(store.folder)
     task = ray.remote(performed_there)
-    tasks = []
 
     def submit(step: Step) -> Future[None]:
         if isinstance(store, SharedStore):
             store.give(step)
         own = needs[step]
         made = task.options(name=step.label or step.kind, max_retries=RETRIES, **own)
-        tasks.append(made.remote(step, place, own["num_cpus"], __version__))
-        return _handed_on(tasks[-1], step)
+        return _handed_on(made.remote(step, place, own["num_cpus"], __version__), step)
 
-    try:
-        # Everything that can run is queued: Ray knows what is free, and what to start nodes for.
-        carried_out(waiting, len(waiting), submit, on_event)
-    except AdamergexError:
-        # What runs already is finished and kept, as on one machine: see `performed_there`.
-        for queued in tasks:
-            ray.cancel(queued)
-        ray.wait(tasks, num_returns=len(tasks))
-        raise
+    # Everything that can run is queued: Ray knows what is free, and what to start nodes for.
+    carried_out(waiting, len(waiting), submit, on_event)
 
 
 def performed_there(step: Step, place: str, threads: int, version: str) -> None:
@@ -101,8 +92,12 @@ def performed_there(step: Step, place: str, threads: int, version: str) -> None:
     Raises:
         InputError: Another version of adamergex on this node, or a file that is not there.
     """
-    # Interrupts are ignored from here on. Ray cancels by one: only what is not begun can be.
     set_up(threads)
+    with foreseen(step):
+        _perform_there(step, place, version)
+
+
+def _perform_there(step: Step, place: str, version: str) -> None:
     node = os.uname().nodename
     if version != __version__:
         raise InputError(f"adamergex on node {node}", found=__version__, needed=version)
@@ -179,7 +174,7 @@ def _needs(
     found: dict[Step, dict[str, Any]] = {}
     for step in steps:
         several = processes_of(step)
-        own = gpus if step.kind in _WITH_MODEL else 0
+        own = gpus if step.kind in WITH_MODEL else 0
         if own and several > 1:
             own = several * max(1, own)
         found[step] = {"num_cpus": several * cpus, "num_gpus": own}

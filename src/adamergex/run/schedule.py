@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from adamergex.errors import AdamergexError
+from adamergex.errors import AdamergexError, UnforeseenError, told
 from adamergex.step import Step
 
 __all__ = ["Event", "Steps", "carried_out", "outstanding"]
@@ -35,6 +37,10 @@ class Steps(Protocol):
 
     def discard(self, step: Step) -> None:
         """Forgets a step: it is not finished any more."""
+        ...
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Keeps others from clearing it meanwhile."""
         ...
 
 
@@ -80,6 +86,8 @@ def carried_out(
 ) -> None:
     """Does all steps, each after those it needs, as many at once as there are slots.
 
+    The first error is raised at once: what runs meanwhile is the caller's to end.
+
     Args:
         waiting: The steps that are to be done; all others are finished.
         slots: How many steps at once.
@@ -110,5 +118,6 @@ def carried_out(
                 problem = f"a worker process died at: {labels} (out of memory?)"
                 raise AdamergexError(problem) from None
             except Exception as error:
-                raise AdamergexError(f"{step.label}: {type(error).__name__}: {error}") from error
+                where = "".join(traceback.format_exception(error))
+                raise UnforeseenError(f"{step.label}: {told(error)}", where) from error
             on_event(Event(step, "finished"))

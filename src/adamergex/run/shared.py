@@ -11,15 +11,15 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from adamergex.cache import cache_folder
 from adamergex.errors import AdamergexError, InputError
-from adamergex.run.local import performed
 from adamergex.run.store import RECORD_FILE, Store, identity, read_record
+from adamergex.run.worker import performed
 from adamergex.step import Step, counted, digest
 
 __all__ = ["SharedStore", "store_at"]
@@ -91,6 +91,10 @@ class SharedStore:
             self._remote.rm_file(self._at(step, RECORD_FILE))
             self._remote.rm(self._at(step), recursive=True)
 
+    def in_use(self) -> AbstractContextManager[None]:
+        """Nothing clears a store at a URL."""
+        return nullcontext()
+
     def path(self, step: Step) -> Path:
         """The folder of a finished step on this machine: fetched if need be, and checked.
 
@@ -122,12 +126,12 @@ class SharedStore:
         """Does one step in this process: fetches what it needs, and puts there what it made."""
         for needed in step.inputs.values():
             self.path(needed)
-        folders = {sha: self.path(_given(sha, path)) for sha, path in step.files.items()}
-        files = {sha: folders[sha] / path.name for sha, path in step.files.items()}
-        parents = {folders[sha]: path.parent for sha, path in step.files.items()}
+        files = {sha: self.path(_given(sha, path)) / path.name for sha, path in step.files.items()}
+        # Every machine's cache is another place, and adapters of one model, which name it, would
+        # seem to be of several: they name it as where the run was started.
+        names = {sha: str(path) for sha, path in step.files.items()}
         self._drop_if_damaged(step)
-        here = replace(step, files=files)
-        performed(here, self.cache.folder, lambda out: _rewritten(out, parents))
+        performed(replace(step, files=files, names=names), self.cache.folder)
         made = self.cache.path(step)
         self._upload(step, {name: made / name for name in read_record(made)["files"]}, made)
 
@@ -186,20 +190,6 @@ def _files_of(path: Path) -> dict[str, Path]:
     if path.is_file():
         return {path.name: path}
     return {f"{path.name}/{name}": file for name, file in counted(path).items()}
-
-
-def _rewritten(out: Path, folders: Mapping[Path, Path]) -> None:
-    """Names files as where the run was started: an adapter names its model by its place.
-
-    Every machine's cache is another place, and adapters of one model would seem to be of several.
-    """
-    for path in (p for p in out.rglob("*") if p.suffix in (".json", ".md")):
-        text = path.read_text(encoding="utf-8")
-        for here, there in folders.items():
-            if path.suffix == ".json":
-                text = text.replace(json.dumps(str(here))[1:-1], json.dumps(str(there))[1:-1])
-            text = text.replace(str(here), str(there))
-        path.write_text(text, encoding="utf-8")
 
 
 def _cache_of(url: str) -> Path:

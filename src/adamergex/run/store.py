@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from adamergex.errors import AdamergexError, InputError
 from adamergex.step import Step, digest
+
+try:
+    import fcntl
+except ImportError:
+    needed = "Linux or macOS: only merge and inspect need neither"
+    raise InputError("this system", found="no file locks (fcntl)", needed=needed) from None
 
 __all__ = ["CHECKPOINTS", "RECORD_FILE", "Store", "identity", "read_record"]
 
@@ -23,6 +28,7 @@ CHECKPOINTS = "checkpoints"
 """What a step keeps in this subfolder outlives its being killed; gone when it is finished."""
 
 _LOCKS = ".locks"
+_IN_USE = "in-use"
 _FULL = "No space left on device"
 _LITTLE = 2**16  # bytes: so few are free when a write has just failed for want of them
 
@@ -79,16 +85,19 @@ class Store:
         Raises:
             InputError: A store that cannot be written to.
             AdamergexError: A full disk.
+            Exception: What `function` raises, where it is not that.
         """
-        with self._writing(), self._held(step.folder):
+        with self._held(step.folder):
             if self.finished(step):
                 return
             stage = self.folder / f".{step.folder}"
-            _cleared(stage)
             try:
-                with self._writing():  # which asks how full the disk is before it is cleared
+                with self._writing():
+                    _cleared(stage)
                     stage.mkdir(exist_ok=True)
+                with self._writing(step.label or step.kind):
                     record = function(stage)
+                with self._writing():
                     shutil.rmtree(stage / CHECKPOINTS, ignore_errors=True)
                     self._seal(step, stage, record)
             finally:
@@ -117,7 +126,7 @@ class Store:
 
     def drop(self, name: str) -> None:
         """Removes the folder of that name."""
-        with self._writing(), self._held(name):
+        with self._held(name), self._writing():
             # The record first: what is left of a removal that is interrupted is no result.
             (self.folder / name / RECORD_FILE).unlink(missing_ok=True)
             shutil.rmtree(self.folder / name)
@@ -138,34 +147,82 @@ class Store:
                     continue
 
     @contextmanager
-    def _held(self, name: str, *, wait: bool = True) -> Generator[None]:
-        """Holds a step, for this process alone. Raises BlockingIOError instead of waiting."""
-        locks = self.folder / _LOCKS
-        locks.mkdir(exist_ok=True)
-        with (locks / name).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    def in_use(self) -> Generator[None]:
+        """Keeps what is finished from being cleared away meanwhile, by `quiet`; waits for it."""
+        try:
+            lock = self._lock(_IN_USE)
+        except AdamergexError:  # what cannot be written to is not cleared either
+            yield
+            return
+        with lock as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
             yield
 
     @contextmanager
-    def _writing(self) -> Generator[None]:
-        """Says what it means for a run when something cannot be written."""
+    def quiet(self) -> Generator[None]:
+        """Has the store for clearing away: what begins to use it meanwhile waits.
+
+        Raises:
+            AdamergexError: A run is using it.
+        """
+        with self._lock(_IN_USE) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                problem = "a run is using it: clear it when that has ended"
+                raise AdamergexError(f"{self.folder}: {problem}") from None
+            yield
+
+    @contextmanager
+    def _held(self, name: str, *, wait: bool = True) -> Generator[None]:
+        """Holds a step, for this process alone. Raises BlockingIOError instead of waiting."""
+        with self._lock(name) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            yield
+
+    def _lock(self, name: str) -> IO[str]:
+        with self._writing():
+            locks = self.folder / _LOCKS
+            locks.mkdir(exist_ok=True)
+            return (locks / name).open("w")
+
+    @contextmanager
+    def _writing(self, other: str = "") -> Generator[None]:
+        """Says what it means for a run when something cannot be written.
+
+        Args:
+            other: Who writes; the store if empty. Of another's errors only those are the store's
+                that name a file in it, or no file while the store's disk is full.
+        """
         try:
             yield
         except AdamergexError:
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES):
+            name = getattr(error, "filename", None)
+            named = isinstance(name, str | bytes)
+            ours = Path(os.fsdecode(name)).is_relative_to(self.folder) if named else not other
+            if ours and isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES):
                 needed = "a folder that can be written to"
                 raise InputError(self.folder, found=error.strerror, needed=needed) from error
-            if self._is_full(error):
+            ours = ours or (not named and self._is_full())
+            if _says_full(error) or (ours and self._is_full()):
+                where = self.folder if ours else name if named else other
                 kept = "what is finished is kept: free some space and run again"
-                raise AdamergexError(f"{self.folder}: the disk is full; {kept}") from error
+                raise AdamergexError(f"{where}: the disk is full; {kept}") from error
             raise
 
-    def _is_full(self, error: Exception) -> bool:
+    def _is_full(self) -> bool:
         """Libraries in other languages say it in their own words, or not at all."""
-        known = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return known or _FULL in str(error) or shutil.disk_usage(self.folder).free < _LITTLE
+        try:
+            return shutil.disk_usage(self.folder).free < _LITTLE
+        except OSError:  # it could not be made
+            return False
+
+
+def _says_full(error: Exception) -> bool:
+    known = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return known or _FULL in str(error)
 
 
 def damage(folder: Path) -> str | None:

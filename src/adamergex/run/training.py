@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from adamergex.errors import InputError
@@ -13,6 +16,7 @@ __all__ = [
     "Config",
     "Inputs",
     "Record",
+    "called",
     "distil",
     "model_of",
     "states",
@@ -24,10 +28,33 @@ Config = Mapping[str, Any]
 Inputs = Mapping[str, Path]
 Record = dict[str, Any]
 
+_NAMES: ContextVar[Mapping[str, str]] = ContextVar("names", default=MappingProxyType({}))
+
+
+@contextmanager
+def called(names: Mapping[str, str]) -> Generator[None]:
+    """Has what is trained within it call local models by these names, by the models' SHA-256."""
+    token = _NAMES.set(names)
+    try:
+        yield
+    finally:
+        _NAMES.reset(token)
+
 
 def model_of(config: Config, inputs: Inputs) -> str:
     """The model's name, or where it lies: a local one is known by its digest."""
     return str(inputs.get(config["model"], config["model"]))
+
+
+def _base(config: Config, inputs: Inputs, classes: int | None = None) -> Any:
+    """The base model, under the name by which adapters are to know it."""
+    from adamergex.models import backbone
+
+    base = backbone(model_of(config, inputs), classes)
+    name = _NAMES.get().get(config["model"])
+    if name is not None:
+        base.model.name_or_path = base.model.config.name_or_path = name
+    return base
 
 
 def train(config: Config, inputs: Inputs, out: Path) -> Record:
@@ -67,13 +94,12 @@ def distil(config: Config, inputs: Inputs, out: Path) -> Record:
     """T trained on until it reads another language as it reads its own, in out/adapter."""
     from safetensors.torch import load_file
 
-    from adamergex.models import backbone
     from adamergex.train import distil as distilled
 
     asked = _asked(config, inputs)
     taught = load_file(inputs["states"] / "states.safetensors")
     pairs = [(asked[i], k) for k, i in enumerate(taught["lines"].tolist()) if i in asked]
-    base = backbone(model_of(config, inputs))
+    base = _base(config, inputs)
     record = distilled(
         base,
         [prompt for prompt, _ in pairs],
@@ -112,7 +138,7 @@ def _asked(config: Config, inputs: Inputs) -> dict[int, str]:
 
 def _training(config: Config, inputs: Inputs, out: Path) -> tuple[Any, Any, dict[str, Any]]:
     """The backbone, the rows, and the options that every training takes."""
-    from adamergex.models import backbone, backbone_family
+    from adamergex.models import backbone_family
     from adamergex.tasks import examples
 
     family = backbone_family(model_of(config, inputs))
@@ -123,7 +149,7 @@ def _training(config: Config, inputs: Inputs, out: Path) -> tuple[Any, Any, dict
     classes = None
     if family == "encoder" and rows and rows[0].label is not None:
         classes = _classes(data, inputs)
-    base = backbone(model_of(config, inputs), classes)
+    base = _base(config, inputs, classes)
     options = {
         "training": config["training"],
         "seed": config["seed"],

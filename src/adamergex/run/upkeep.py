@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,23 +70,27 @@ def removed(
     """Removes what killed runs left, damaged steps, and those of no plan.
 
     Args:
-        store: The store. What another run is at is left alone.
+        store: The store.
         keep: Names of the step folders to keep; None for all that are whole.
         dry_run: Whether to remove nothing.
 
     Yields:
         Each folder, and its bytes.
+
+    Raises:
+        AdamergexError: A run is using the store, and may need what no plan here does.
     """
-    for folder in store.unfinished():
-        yield folder, _size(folder)
-        if not dry_run:
-            shutil.rmtree(folder)
-    for folder in store.entries():
-        wanted = keep is None or folder.name in keep
-        if not wanted or damage(folder) is not None:
+    with nullcontext() if dry_run else store.quiet():
+        for folder in store.unfinished():
             yield folder, _size(folder)
             if not dry_run:
-                store.drop(folder.name)
+                shutil.rmtree(folder)
+        for folder in store.entries():
+            wanted = keep is None or folder.name in keep
+            if not wanted or damage(folder) is not None:
+                yield folder, _size(folder)
+                if not dry_run:
+                    store.drop(folder.name)
 
 
 def _size(folder: Path) -> int:
