@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from adamergex.errors import printable
+from adamergex.errors import InputError, printable
 from adamergex.methods import Catalog
 from adamergex.models import Backbone, tokenizer
 from adamergex.recipe import Recipe
@@ -38,6 +38,8 @@ def print_preview(recipe: Recipe) -> None:
 
 def _show(console: Console, title: str, rows: Data, tokens: Backbone, recipe: Recipe) -> None:
     found = examples(rows.config, rows.files)
+    if not found:
+        raise InputError(title, "rows", found=0, needed="at least one: is the text blank?")
     most = recipe.training.max_length
     split = [tokens.tokens(row, end=True, max_length=most) for row in found]
     learnt = sum(len(t.ids) - t.prompt_length for t in split)
