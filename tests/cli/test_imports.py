@@ -58,3 +58,29 @@ def test_what_starts_a_step_does_not_import_what_only_some_steps_need():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert not {*done.stdout.split()} & {*HEAVY, "ray"}
+
+
+@pytest.mark.parametrize("command", ["run recipe.yaml", "demo", "store ls ."])
+def test_a_system_without_what_steps_need_is_told_so(tmp_path, command):
+    program = """
+import sys
+sys.modules |= dict.fromkeys(("fcntl", "resource"))  # as on Windows
+from adamergex.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    call = [sys.executable, "-c", program, *command.split()]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
+    found, needed = "no file locks (fcntl)", "Linux or macOS: only merge and inspect need neither"
+    assert done.stderr == f"adamergex: error: this system: found {found}; needed {needed}\n"
+    assert done.returncode == 2
+
+
+def test_a_merge_needs_no_such_system(tmp_path):
+    program = """
+import sys
+sys.modules |= dict.fromkeys(("fcntl", "resource", "psutil"))
+from adamergex.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    call = [sys.executable, "-c", program, *arguments(three(tmp_path), tmp_path / "out")]
+    assert subprocess.run(call, check=False).returncode == 0

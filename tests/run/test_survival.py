@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from adamergex.run import Store
 from adamergex.run.store import CHECKPOINTS, RECORD_FILE
 from adamergex.step import Step
 from adamergex.train.checkpoints import EVERY
+from tests.support.clusters import eventually
 from tests.support.folders import snapshot
 
 STEP = Step("merge", {"scale": 1.0}, label="merge t=1")
@@ -156,3 +158,19 @@ def test_a_run_killed_thirty_times_ends_the_same(small_run, tmp_path):
     assert not list(output.glob("steps/.[!l]*"))  # but the locks
     for record in output.glob(f"steps/*/{RECORD_FILE}"):
         assert json.loads(record.read_text())["fingerprint"] in record.parent.name
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_keeps_what_it_can_go_on_from(small_run, tmp_path):
+    output = tmp_path / "out"
+    with small_run(output) as run:
+        eventually(lambda: list(output.glob("steps/.train-*/**/complete.json")))
+        others = psutil.Process(run.pid).children(recursive=True)
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.wait(30) == 130
+        assert psutil.wait_procs(others, timeout=30)[1] == []
+        assert run.stderr.read().endswith("adamergex: error: interrupted\n")
+    assert list(output.glob("steps/.train-*/**/complete.json"))
+    with small_run(output) as run:
+        assert run.wait(600) == 0, run.stderr.read()
+    assert not list(output.glob("steps/.[!l]*"))

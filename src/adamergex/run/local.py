@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,7 @@ def execute(
 def _run(
     waiting: list[Step], store: Store, workers: Workers, on_event: Callable[[Event], None]
 ) -> None:
+    _start_tracker()
     context = multiprocessing.get_context("spawn")
     devices = None
     if workers.devices:
@@ -85,6 +88,19 @@ def _run(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_tracker() -> None:
+    """Starts the process of Python's that clears away what killed ones leave, without a word."""
+    name, before = "PYTHONWARNINGS", os.environ.get("PYTHONWARNINGS")
+    os.environ[name] = ",".join(filter(None, (before, "ignore:resource_tracker")))
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _end(processes: Iterable[Any]) -> None:
