@@ -164,7 +164,8 @@ def _catalog(
             if split not in ("train", "dev", "test") or not equals:
                 raise InputError("--data-files", found=given, needed="train=, dev= or test=PATH")
             places[split] = str(Path.cwd() / path)
-        catalog.data_files = {**catalog.data_files, Path(task).stem: DataFiles(**places)}
+        name = catalog.task(task).name
+        catalog.data_files = {**catalog.data_files, name: DataFiles(**places)}
     if max_samples is not None:
         catalog.max_samples = Samples(train=max_samples, dev=max_samples, test=max_samples)
     return catalog
@@ -187,6 +188,7 @@ def _print_all() -> None:
         task = find_task(name, Path.cwd())
         about = task.path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
         click.echo(f"  {name:<10}{about}")
+    click.echo("lm-eval:NAME: one of lm-evaluation-harness's own, lm-eval:belebele_{language}")
     click.echo("any other: the path of a .yaml file in lm-evaluation-harness's format")
     click.echo("\nreference tasks\n  " + ", ".join(REFERENCES) + ", or a labelled task")
     click.echo("\ntexts\n  " + ", ".join(TEXTS) + ", or the path of a file")

@@ -24,7 +24,7 @@ from adamergex.models.sharding import dividing
 from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
 from adamergex.models.states import answer_states, prompt_ids
 from adamergex.models.threads import at_once, in_threads
-from adamergex.models.tokens import Tokens
+from adamergex.models.tokens import Tokens, shortened
 
 __all__ = [
     "BUILTIN",
@@ -50,6 +50,7 @@ __all__ = [
     "prepared",
     "prompt_ids",
     "read_sparse",
+    "shortened",
     "tokenizer",
     "unload",
     "window",

@@ -38,7 +38,7 @@ def check(recipe: Recipe) -> None:
     twice = [name for name, count in Counter(task.name for task in tasks).items() if count > 1]
     if twice:
         raise InputError("tasks", found=f"{twice[0]} twice", needed="names that differ")
-    _check_data_files(recipe, tasks)
+    _check_data_files(recipe, catalog, tasks)
     _check_methods(recipe)
     for task in tasks:
         if recipe.training.vocabulary == "in-use" and task.free_text:
@@ -51,10 +51,10 @@ def check(recipe: Recipe) -> None:
             _check_apart(catalog, task, target)
 
 
-def _check_data_files(recipe: Recipe, tasks: list[Task]) -> None:
+def _check_data_files(recipe: Recipe, catalog: Catalog, tasks: list[Task]) -> None:
     """A name that nothing reads would leave the Hub's data in use without a word."""
     read = {task.name for task in tasks}
-    read |= {Path(r.task).stem for r in recipe.reference if r.task not in REFERENCES}
+    read |= {catalog.task(r.task).name for r in recipe.reference if r.task not in REFERENCES}
     for name in recipe.data_files:
         if name not in read:
             raise InputError("data_files", found=name, needed=" or ".join(sorted(read)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,34 +26,40 @@ _PLAIN = (
 )  # fmt: skip
 
 
-def read_yaml(path: Path, what: str) -> dict[str, Any]:
+def read_yaml(
+    path: Path, what: str, tags: Mapping[str, Callable[[str], Any]] | None = None
+) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Args:
         path: The file.
         what: What it should be, for the message.
+        tags: See parsed_yaml.
 
     Raises:
         InputError: No such file, one that is too large, not UTF-8 or not plain YAML.
     """
-    content = parsed_yaml(text_of(path, _LARGEST, what), path)
+    content = parsed_yaml(text_of(path, _LARGEST, what), path, tags)
     if not isinstance(content, dict):
         raise InputError(path, found=type(content).__name__, needed="a mapping")
     return content
 
 
-def parsed_yaml(text: str, subject: object) -> Any:
+def parsed_yaml(
+    text: str, subject: object, tags: Mapping[str, Callable[[str], Any]] | None = None
+) -> Any:
     """The content of a YAML text: what JSON could hold too.
 
     Args:
         text: The text.
         subject: Where it is from, for the message.
+        tags: Tags that it may have, each with what to make of the text behind it.
 
     Raises:
         InputError: Not YAML; a tag, an alias, a key twice, a number that is not finite.
     """
     try:
-        return yaml.load(text, _Loader)  # a SafeLoader
+        return yaml.load(text, _loader(tags or {}))  # a SafeLoader
     except (yaml.YAMLError, ValueError, LookupError) as error:  # the last: of !!bool maybe
         found = " ".join(str(error).split())
         raise InputError(subject, found=found, needed="plain YAML, each key once") from None
@@ -106,3 +114,20 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor(_FLOAT, _Loader.construct_yaml_float)
+
+
+def _loader(tags: Mapping[str, Callable[[str], Any]]) -> type[_Loader]:
+    if not tags:
+        return _Loader
+
+    class Tagged(_Loader):
+        yaml_constructors: ClassVar[Any] = {
+            **_Loader.yaml_constructors,
+            **{tag: partial(_made, make) for tag, make in tags.items()},
+        }
+
+    return Tagged
+
+
+def _made(make: Callable[[str], Any], loader: _Loader, node: Any) -> Any:
+    return make(str(loader.construct_scalar(node)))

@@ -35,7 +35,7 @@ def likelihoods(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[l
     """
     if backbone.family == "encoder":
         return _classified(backbone, model, items)
-    rows = [Example(item.prompt, choice) for item in items for choice in item.choices]
+    rows = [Example(i.prompt, choice, tail=i.tail) for i in items for choice in i.choices]
     each = iter(backbone.all_tokens(rows, end=False))
     tokens = [list(islice(each, len(item.choices))) for item in items]
     for item, row in zip(items, tokens, strict=True):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from adamergex.models import Backbone
+from adamergex.models import Backbone, shortened
 from adamergex.tasks import Item
 
 __all__ = ["generations"]
 
 _LONGEST = 4096
-"""Tokens of prompt and answer together; the prompt is cut on the left."""
+"""Tokens of prompt and answer together; the prompt is cut before its tail, or on the left."""
 
 
 def generations(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[str]:
@@ -38,20 +38,12 @@ def generations(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[s
         backbone, max_length=length, add_bos_token=begins or None
     )
     harness._model = model  # the one with the adapter on it
-    requests = [
-        Instance(
-            "generate_until",
-            {},
-            (
-                item.prompt,
-                {
-                    "until": list(item.until),
-                    "max_gen_toks": min(item.max_gen_toks, length // 2),
-                    "do_sample": False,
-                },
-            ),
-            0,
-        )
-        for item in items
-    ]
+    requests: list[Instance] = []
+    for item in items:
+        most = min(item.max_gen_toks, length // 2)
+        # An encoder-decoder's prompt has the encoder to itself; both have tokens that begin or end.
+        room = length - 2 - (most if backbone.family == "decoder" else 0)
+        prompt = shortened(backbone.tokenizer, item.prompt, item.tail, room)
+        options = {"until": list(item.until), "max_gen_toks": most, "do_sample": False}
+        requests.append(Instance("generate_until", {}, (prompt, options), 0))
     return harness.generate_until(requests, disable_tqdm=True)

@@ -59,13 +59,14 @@ def measured(
         prompting: `kind` xlt, with the names of the `language` and of the one to `retell_in`.
 
     Returns:
-        n; predictions (an index or a text for each item); log_likelihoods (of each choice; None for
-        free answers). With labels also metric (the task's first), values (for each item), score
+        n; predictions (an index, by the task's first metric, or a text for each item);
+        log_likelihoods (of each choice; None for free answers). With labels also metric (the task's
+        first that is a mean over items of which more is better), values (for each item), score
         (their mean), standard_error, metrics (all of them), chance and majority (None for free
         answers).
 
     Raises:
-        InputError: A metric that is not a mean over items, or for which less is better.
+        InputError: No such metric.
     """
     items = asked.items
     if prompting is not None:
@@ -74,7 +75,7 @@ def measured(
         scored = likelihoods(backbone, model, items)
         answers: Sequence[Sequence[Any]] = scored
         logs = [[float(log) for log, _ in row] for row in scored]
-        given: list[Any] = [max(range(len(row)), key=row.__getitem__) for row in logs]
+        given: list[Any] = asked.chosen(logs)
     else:
         given, logs = generations(backbone, model, items), None
         answers = [[text] for text in given]
@@ -84,11 +85,11 @@ def measured(
 
 def _scores(asked: Questions, answers: Sequence[Sequence[Any]]) -> dict[str, Any]:
     found = asked.measured(answers)
-    metric, values = next(iter(found.items()))
-    if not asked.higher_is_better(metric):
-        raise InputError(asked.name, metric, found="less is better", needed="more is better")
-    if not all(isinstance(value, float) for value in values):
-        raise InputError(asked.name, metric, found="a corpus metric", needed="a mean over items")
+    metric = next((name for name in found if _is_mean(asked, name, found[name])), None)
+    if metric is None:
+        names, needed = ", ".join(found), "a mean over items, of which more is better"
+        raise InputError(asked.name, "metric_list", found=names, needed=needed)
+    values = found[metric]
     golds = [item.gold for item in asked.items]
     closed = golds[0] is not None
     return {
@@ -102,27 +103,29 @@ def _scores(asked: Questions, answers: Sequence[Sequence[Any]]) -> dict[str, Any
     }
 
 
+def _is_mean(asked: Questions, metric: str, values: Sequence[Any]) -> bool:
+    return asked.higher_is_better(metric) and all(isinstance(value, float) for value in values)
+
+
 def _thought_over(
     backbone: Backbone, model: Any, items: Sequence[Item], prompting: Mapping[str, Any]
 ) -> list[Item]:
     """XLT: each question again, after what the model wrote when asked to retell and to think."""
     if prompting["kind"] != "xlt":
         raise InputError("prompting", found=prompting["kind"], needed="xlt")
-    ask = (
-        "You are an expert who reads {language}.\n{prompt}\n\n"
-        "First retell this in {retell_in}. Then think about it step by step.\nRetelling:"
+    before = f"You are an expert who reads {prompting['language']}.\n"
+    after = (
+        f"\n\nFirst retell this in {prompting['retell_in']}. Then think about it step by step.\n"
+        "Retelling:"
     )
     thoughts = [
         replace(
             item,
-            prompt=ask.format(
-                language=prompting["language"],
-                retell_in=prompting["retell_in"],
-                prompt=item.prompt,
-            ),
+            prompt=f"{before}{item.prompt}{after}",
             choices=(),
             until=("\n\n",),
             max_gen_toks=64,
+            tail=item.tail and item.tail + len(after),
         )
         for item in items
     ]

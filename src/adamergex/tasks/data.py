@@ -20,6 +20,7 @@ from typing import Any
 from adamergex.errors import InputError
 from adamergex.tasks.examples import Example
 from adamergex.tasks.harness import Questions
+from adamergex.tasks.preparation import prepared
 from adamergex.tasks.reference import COUNTERPARTS, FROM_TEXT, translation
 from adamergex.tasks.sources import Files, rows, taken
 from adamergex.tasks.text import lines, parallel_lines
@@ -47,7 +48,8 @@ def questions(wanted: Mapping[str, Any], files: Files) -> Questions:
         InputError: A description without questions; rows or templates that do not fit.
     """
     if wanted["rows"] == "task":
-        found = taken(rows(wanted["source"], files), wanted["max_samples"])
+        found = prepared(wanted["task"], rows(wanted["source"], files))
+        found = taken(found, wanted["max_samples"])
         return Questions(wanted["task"], found, labelled=wanted.get("labelled", True))
     if wanted["rows"] == "unlabelled":
         read = (
@@ -80,9 +82,9 @@ def examples(
     if labels is None:
         return asked.examples()
     return [
-        Example(item.prompt, item.choices[label], label)
+        Example(item.prompt, item.choices[label], label, item.tail)
         if isinstance(label, int)
-        else Example(item.prompt, f"{asked.delimiter}{label.strip()}")
+        else Example(item.prompt, f"{asked.delimiter}{label.strip()}", tail=item.tail)
         for item, label in zip(asked.items, labels, strict=True)
         if isinstance(label, int) or label.strip()
     ]

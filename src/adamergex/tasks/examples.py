@@ -15,11 +15,14 @@ class Example:
         prompt: What is given. Empty for plain text.
         completion: What is to be learnt. It starts with the space that parts it from the prompt.
         label: Index of the right answer where there is a closed set: what an encoder's head learns.
+        tail: So many characters at the end of the prompt stay where it is too long for the model:
+            what is before them loses its end. 0: the prompt loses its beginning.
     """
 
     prompt: str
     completion: str
     label: int | None = None
+    tail: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Item:
         gold: Index of the right choice; None for a free answer, or where there is no label.
         until: A free answer ends before the first of these.
         max_gen_toks: The most tokens that a free answer may have.
+        tail: As in Example.
     """
 
     id: str
@@ -41,3 +45,4 @@ class Item:
     gold: int | None
     until: tuple[str, ...] = ()
     max_gen_toks: int = 256
+    tail: int = 0

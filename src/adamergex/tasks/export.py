@@ -10,11 +10,25 @@ from typing import Any
 import yaml
 
 from adamergex.checkpoint import checked_name
+from adamergex.tasks.metrics import AGGREGATIONS
 
 __all__ = ["write_task"]
 
 _SPLITS = {"train": "training_split", "dev": "validation_split", "test": "test_split"}
+_OURS = ("dataset_name", "process_docs", "shorten")
+"""Keys about what was done to the rows already, or that lm-evaluation-harness does not have."""
 _MEASURES = "adamergex_metrics"
+_MODULE = """\
+from adamergex.tasks.metrics import AGGREGATIONS, measure
+
+
+def __getattr__(name):
+    found = AGGREGATIONS.get(name) or measure(name)
+    if found is None:
+        raise AttributeError(name)
+    return found
+"""
+"""The measures by their names, squad_de among them."""
 
 
 class _Function(str):
@@ -54,16 +68,24 @@ def write_task(
         lines = (json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
         path.write_text("".join(lines), encoding="utf-8")
         places[split] = str(path)
-    own = {k: v for k, v in config.items() if k not in ("dataset_name", *_SPLITS.values())}
+    own = {k: v for k, v in config.items() if k not in _OURS and k not in _SPLITS.values()}
     own |= {"dataset_path": "json", "dataset_kwargs": {"data_files": places}}
     own |= {_SPLITS[split]: split for split in splits}
-    if "process_results" in own:
-        own["process_results"] = _Function(f"{_MEASURES}.{own['process_results']}")
-        source = (
-            "from adamergex.tasks.metrics import rouge, squad\n\n__all__ = ['rouge', 'squad']\n"
-        )
-        (folder / f"{_MEASURES}.py").write_text(source, encoding="utf-8")
+    if own.get("process_results") is not None:
+        own["process_results"] = _function(own["process_results"], folder)
+    own["metric_list"] = [_named(entry, folder) for entry in own["metric_list"]]
     path = folder / f"{name}.yaml"
     text = yaml.dump(own, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _function(name: str, folder: Path) -> _Function:
+    """A name of ours as a function of the module that is written beside the task."""
+    (folder / f"{_MEASURES}.py").write_text(_MODULE, encoding="utf-8")
+    return _Function(f"{_MEASURES}.{name}")
+
+
+def _named(entry: Any, folder: Path) -> Any:
+    named = isinstance(entry, Mapping) and str(entry.get("aggregation"))
+    return {**entry, "aggregation": _function(named, folder)} if named in AGGREGATIONS else entry

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from adamergex.errors import InputError
 from adamergex.tasks.examples import Example, Item
-from adamergex.tasks.metrics import METRICS
+from adamergex.tasks.metrics import AGGREGATIONS, measure
 
 __all__ = ["Questions"]
 
 Answer = tuple[float, bool] | str
+_NOT_ASKED = (
+    "dataset_path", "dataset_name", "dataset_kwargs", "metadata", "process_docs", "shorten", "tag",
+)  # fmt: skip
+"""Keys that say where rows are, what was done to them and what is done to prompts."""
+_LENGTHS: Mapping[str, Callable[[Any], int]] = {
+    "acc": lambda _: 1,
+    "acc_norm": lambda choice: len(str(choice)),
+    "acc_bytes": lambda choice: len(str(choice).encode("utf-8")),
+}
+"""What each accuracy divides the log-likelihood of a choice by."""
 
 
 class Questions:
@@ -36,6 +47,7 @@ class Questions:
             raise InputError(self.name, "rows", found=0, needed="at least one")
         self.rows = list(rows)
         self.labelled = labelled
+        self._shorten = config.get("shorten")
         self._task = _built(dict(config), self.rows, labelled)
         self._asked = [self._ask(i, dict(row)) for i, row in enumerate(self._task.task_docs)]
 
@@ -60,7 +72,7 @@ class Questions:
                 target = self._task.doc_to_target(asked.doc)
                 answer = target[0] if isinstance(target, list) else target
                 completion = f"{self.delimiter}{answer}"
-            made.append(Example(asked.item.prompt, completion, asked.item.gold))
+            made.append(Example(asked.item.prompt, completion, asked.item.gold, asked.item.tail))
         return made
 
     def measured(self, answers: Sequence[Sequence[Answer]]) -> dict[str, list[Any]]:
@@ -113,26 +125,57 @@ class Questions:
         """Whether more of a metric is better, as the task says."""
         return bool(self._task.higher_is_better().get(metric.partition(",")[0], True))
 
+    def chosen(self, logs: Sequence[Sequence[float]]) -> list[int]:
+        """The choice of each item, as the first accuracy among the task's metrics takes it.
+
+        Args:
+            logs: For each item the log-likelihood of each choice; `acc_norm` divides it by the
+                choice's characters, `acc_bytes` by its bytes, as lm-evaluation-harness does.
+        """
+        named = [entry["metric"] for entry in self._task.config.metric_list or []]
+        length = _LENGTHS[next((name for name in named if name in _LENGTHS), "acc")]
+        found: list[int] = []
+        for asked, row in zip(self._asked, logs, strict=True):
+            sizes = [length(choice) for choice in self._task.doc_to_choice(asked.doc)]
+            scores = [log / n if n else -math.inf for log, n in zip(row, sizes, strict=True)]
+            found.append(max(range(len(row)), key=scores.__getitem__))
+        return found
+
+    def _tail(self, prompt: str, doc: Mapping[str, Any]) -> int:
+        """How many characters of a prompt come after the field that gives way to its length."""
+        if self._shorten is None:
+            return 0
+        value = str(doc.get(self._shorten)).rstrip()
+        at = prompt.rfind(value)
+        if at < 0:
+            found, needed = self._shorten, "a field that is in the prompt as it is"
+            raise InputError(self.name, "metadata.shorten", found=found, needed=needed)
+        return len(prompt) - at - len(value)
+
     def _ask(self, number: int, doc: dict[str, Any]) -> _Asked:
         task = self._task
         try:
             prompt = task.fewshot_context(doc, num_fewshot=0, gen_prefix=task.doc_to_prefix(doc))
             made = task.construct_requests(doc, prompt, metadata=(self.name, number, 1))
             target = task.doc_to_target(doc)
+            if self.labelled and task.config.process_results is not None:
+                task.process_results(doc, [""])  # which needs columns, too
         except Exception as error:  # what a template raises is whatever it likes
             raise _misfit(self.name, number, doc, error) from None
+        tail = self._tail(prompt, doc)
         if not isinstance(made, list):
             _, options = made.args
             until, most = options.get("until", []), options.get("max_gen_toks", 256)
             until = (until,) if isinstance(until, str) else tuple(until)
-            return _Asked(doc, [made], Item(str(number), prompt, (), None, until, most))
+            item = Item(str(number), prompt, (), None, until, most, tail)
+            return _Asked(doc, [made], item)
         if any(request.args[0] != prompt for request in made):
             raise InputError(self.name, found="several prompts for one item", needed="one")
         choices = tuple(request.args[1] for request in made)
         gold = _index(target, task.doc_to_choice(doc)) if self.labelled else None
         if self.labelled and gold is None:
             raise InputError(self.name, f"row {number}", "answer", found=target, needed="a choice")
-        return _Asked(doc, made, Item(str(number), prompt, choices, gold))
+        return _Asked(doc, made, Item(str(number), prompt, choices, gold, tail=tail))
 
 
 @dataclass(frozen=True)
@@ -149,11 +192,13 @@ def _built(config: dict[str, Any], rows: list[Mapping[str, Any]], labelled: bool
     _prepare_harness()
     from lm_eval.api.task import ConfigurableTask
 
-    for key in ("dataset_path", "dataset_name", "dataset_kwargs", "metadata", "tag"):
+    for key in _NOT_ASKED:
         config.pop(key, None)
     config |= {"training_split": None, "validation_split": None, "test_split": "test"}
     if isinstance(config.get("process_results"), str):
-        config["process_results"] = METRICS[config["process_results"]]
+        config["process_results"] = measure(config["process_results"])
+    if config.get("metric_list"):
+        config["metric_list"] = [_aggregating(entry) for entry in config["metric_list"]]
     if not labelled:
         config["doc_to_target"] = ""
     _check_metrics(config)
@@ -162,6 +207,12 @@ def _built(config: dict[str, Any], rows: list[Mapping[str, Any]], labelled: bool
         return ConfigurableTask(config={**config, "custom_dataset": lambda: data})
     except Exception as error:
         raise _misfit(config["task"], 0, rows[0], error) from None
+
+
+def _aggregating(entry: Any) -> Any:
+    """An entry of metric_list with the function in place of a name that is only known here."""
+    named = isinstance(entry, Mapping) and str(entry.get("aggregation"))
+    return {**entry, "aggregation": AGGREGATIONS[named]} if named in AGGREGATIONS else entry
 
 
 def _check_metrics(config: Mapping[str, Any]) -> None:

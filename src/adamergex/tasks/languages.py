@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from adamergex.errors import InputError
 
-__all__ = ["CODES", "code_for", "language_name"]
+__all__ = ["CODES", "code_for", "known_languages", "language_name", "spellings"]
 
 _FLORES = {
     "am": "amh_Ethi", "ar": "arb_Arab", "az": "azj_Latn", "bg": "bul_Cyrl", "bn": "ben_Beng",
@@ -39,15 +40,38 @@ def code_for(language: str, codes: str | None) -> str:
     return (_FLORES if codes == "flores" else _ISO).get(language, language)
 
 
+def known_languages() -> list[str]:
+    """The codes of ISO 639-1 that have another in `code_for`."""
+    return list(_FLORES)
+
+
+@lru_cache
+def spellings(code: str) -> tuple[str, ...]:
+    """How names of tasks write a language, the likelier first: sw, swh_Latn, swh, swa, swahili."""
+    iso, flores = code_for(code, "iso"), code_for(code, "flores")
+    language = _language(code)
+    words = []
+    if language is not None:
+        name = language.language_name()
+        words = [language.to_alpha3(), name.lower(), name]
+    return tuple(dict.fromkeys([code, iso, flores, flores.partition("_")[0], *words]))
+
+
 @lru_cache
 def language_name(code: str) -> str:
     """The English name of a language: Swahili for swh_Latn or sw; the code itself if unknown."""
+    language = _language(code)
+    return code if language is None else language.language_name()
+
+
+def _language(code: str) -> Any:
+    """What langcodes knows of it: a language of a larger one as that, swh as sw."""
     import langcodes
     from langcodes.tag_parser import LanguageTagError
 
     try:
         standard = langcodes.standardize_tag(code.replace("_", "-"), macro=True)
     except LanguageTagError:
-        return code
+        return None
     language = langcodes.Language.get(standard)
-    return language.language_name() if language.is_valid() else code
+    return language if language.is_valid() else None

@@ -1,12 +1,17 @@
 """A task: lm-evaluation-harness YAML with a place for the language.
 
-`{language}` anywhere in the file stands for a language code. Three keys of `metadata` are read here
+`{language}` anywhere in the file stands for a language code. Four keys of `metadata` are read here
 and by nobody else; all other keys are lm-evaluation-harness's own:
 
 - `codes`: how the data set writes a language, `iso` (sw) or `flores` (swh_Latn);
 - `languages`: code -> the keys that are different in that language; without it any code will do;
 - `training`: code -> the keys that are different for training rows: where a task is learnt from
-  another data set than it is measured on.
+  another data set than it is measured on;
+- `shorten`: the field of a row whose end is left out where a prompt is longer than the model takes.
+  Without it a prompt loses its beginning.
+
+`include` may be `lm-eval:` and the name of a task that lm-evaluation-harness comes with, with
+`{language}` in it where there is one for each language; `lm-eval:NAME` is that task as it is.
 """
 
 from __future__ import annotations
@@ -20,10 +25,19 @@ from typing import Any
 
 from adamergex.checkpoint import checked_name
 from adamergex.errors import InputError
-from adamergex.recipe import read_yaml
 from adamergex.tasks import emoji
+from adamergex.tasks.harness_files import (
+    INERT,
+    PLACE,
+    PREFIX,
+    harness_file,
+    harness_task,
+    some_language,
+    task_content,
+)
 from adamergex.tasks.languages import code_for
-from adamergex.tasks.metrics import METRICS
+from adamergex.tasks.metrics import METRICS, measure
+from adamergex.tasks.preparation import STEPS
 from adamergex.tasks.sources import Source, hub_source
 
 __all__ = ["BUILTIN_FOLDER", "Task", "builtin_tasks", "filled", "find_task", "task_source"]
@@ -32,8 +46,12 @@ BUILTIN_FOLDER = Path(__file__).parent / "builtin"
 _PLACE = re.compile(r"(?<!\{)\{language\}(?!\})")
 _OUTPUTS = ("multiple_choice", "generate_until")
 _GENERATION = ("until", "max_gen_toks")
-_GREEDY = {"do_sample": False, "temperature": 0.0}
+_GREEDY = {"do_sample": False, "temperature": 0.0, "num_beams": 1}
 """Keys of generation_kwargs: of which the task says the value, and with the one that is allowed."""
+_OF_ITEMS = ("acc", "acc_norm", "acc_bytes", "exact_match")
+"""lm-evaluation-harness's metrics that are means over items."""
+_ONLY = {"num_fewshot": 0, "repeats": 1, "unsafe_code": False}
+"""Keys that may have this value alone, or null."""
 _LISTED = (list, NoneType)
 _MAPPED = (dict, NoneType)
 _TEXT = (str, NoneType)
@@ -47,6 +65,7 @@ _KEYS: Mapping[str, tuple[type, ...]] = MappingProxyType(
         "training_split": _TEXT, "validation_split": _TEXT, "test_split": _TEXT,
         "description": _TEXT, "doc_to_text": _TEMPLATE, "doc_to_target": _TEMPLATE,
         "doc_to_choice": (str, list, dict), "target_delimiter": _TEXT, "gen_prefix": _TEXT,
+        "fewshot_delimiter": _TEXT, "process_docs": _MAPPED,
         "process_results": _TEXT, "metric_list": (list,), "generation_kwargs": _MAPPED,
         "filter_list": _LISTED, "metadata": _MAPPED,
     }
@@ -61,18 +80,25 @@ class Task:
     Attributes:
         name: What recipes and results call it: its file's name.
         path: Its file.
-        config: The file's content, without the keys of `metadata` that are read here.
+        config: The file's keys, without those of `metadata` that are read here and, where another is
+            included, with that one's in one language.
         codes: How its data set writes a language.
         languages: Code -> keys of its own; None where any code will do.
         training: Code -> keys for training rows.
+        own: Those that it has itself.
+        include: The task of lm-evaluation-harness's that these are added to.
+        shorten: The field that gives way where a prompt is too long.
     """
 
     name: str
     path: Path
     config: Mapping[str, Any]
+    own: Mapping[str, Any]
+    include: str | None = None
     codes: str | None = None
     languages: Mapping[str, Mapping[str, Any] | None] | None = None
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Any])
+    shorten: str | None = None
 
     def in_language(self, language: str, *, training: bool = False) -> dict[str, Any]:
         """The lm-evaluation-harness config in one language.
@@ -90,7 +116,10 @@ class Task:
             raise InputError(self.name, "language", found=language, needed=needed)
         own = (self.languages or {}).get(code) or {}
         learnt = self.training.get(code, {}) if training else {}
-        return filled({**self.config, **own, **learnt}, code)
+        changed = filled({**self.own, **own, **learnt}, code)
+        beneath = {} if self.include is None else harness_task(self.include, language)
+        config = _checked({**beneath, **changed}, self.path)
+        return config if self.shorten is None else {**config, "shorten": self.shorten}
 
     @property
     def free_text(self) -> bool:
@@ -110,21 +139,28 @@ def filled(value: Any, language: str) -> Any:
 
 
 def find_task(name: str, folder: Path) -> Task:
-    """A built-in task by its name, or one of the user's by the path of its .yaml file.
+    """A built-in task by its name, one of lm-evaluation-harness's, or a user's by its .yaml file.
 
     Args:
-        name: `sib200`, or `my-task.yaml` relative to `folder`.
+        name: `sib200`, `lm-eval:belebele_{language}`, or `my-task.yaml` relative to `folder`.
         folder: Where the recipe is.
 
     Raises:
         InputError: No such task, or a file that is not a task.
     """
+    if name.startswith(PREFIX):
+        base = name.removeprefix(PREFIX)
+        said = "lm-eval-" + base.replace(f"_{PLACE}", "").replace(PLACE, "")
+        path = harness_file(base)
+        return _task({"include": name}, path, checked_name(said, name))
     if name.endswith((".yaml", ".yml")):
-        return _read(folder / name)
+        path = folder / name
+        return _task(task_content(path), path, checked_name(path.stem, path))
     if name not in builtin_tasks():
-        needed = " or ".join(builtin_tasks()) + ", or the path of a .yaml file"
+        needed = " or ".join(builtin_tasks()) + f", {PREFIX}NAME, or the path of a .yaml file"
         raise InputError("task", found=name, needed=needed)
-    return _read(BUILTIN_FOLDER / f"{name}.yaml")
+    path = BUILTIN_FOLDER / f"{name}.yaml"
+    return _task(task_content(path), path, name)
 
 
 def task_source(config: Mapping[str, Any], split: str) -> Source:
@@ -159,28 +195,47 @@ def builtin_tasks() -> list[str]:
     return sorted(path.stem for path in BUILTIN_FOLDER.glob("*.yaml"))
 
 
-def _read(path: Path) -> Task:
-    content = read_yaml(path, "a task in YAML")
-    name = checked_name(path.stem, path)
-    _check(content, path)
-    metadata = dict(content.get("metadata") or {})
+def _task(content: Mapping[str, Any], path: Path, name: str) -> Task:
+    own = dict(content)
+    include = own.pop("include", None)
+    metadata = dict(own.get("metadata") or {})
     codes = metadata.pop("codes", None)
     languages = metadata.pop("languages", None)
     training = metadata.pop("training", None) or {}
-    config = {**content, "metadata": metadata}
+    shorten = metadata.pop("shorten", None)
+    if not isinstance(shorten, _TEXT):
+        raise InputError(path, "metadata.shorten", found=shorten, needed="the name of a field")
+    if metadata or "metadata" in own:
+        own["metadata"] = metadata
+    beneath: Mapping[str, Any] = {}
+    if include is not None:
+        include = include.removeprefix(PREFIX)
+        beneath = harness_task(include, some_language(include))
     for key, table in (("languages", languages or {}), ("training", training)):
         if not isinstance(table, dict):
             raise InputError(path, f"metadata.{key}", found=table, needed="codes and their keys")
-        for code, own in table.items():
-            if not isinstance(code, str) or not isinstance(own, dict | None):
+        for code, differing in table.items():
+            if not isinstance(code, str) or not isinstance(differing, dict | None):
                 needed = 'a code ("no" in quotes) and its keys'
                 raise InputError(path, f"metadata.{key}", found=code, needed=needed)
-            _check({**config, **(own or {})}, path)
+            _checked({**beneath, **own, **(differing or {})}, path)
     code_for("", codes)
-    return Task(name, path, config, codes, languages, training)
+    config = _checked({**beneath, **own}, path)
+    return Task(name, path, config, own, include, codes, languages, training, shorten)
 
 
-def _check(config: Mapping[str, Any], path: Path) -> None:
+def _checked(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A task's keys without those that change nothing.
+
+    Raises:
+        InputError: A key that there is not, a value that cannot be.
+    """
+    config = {key: value for key, value in content.items() if key not in INERT}
+    for key, only in _ONLY.items():
+        found = config.pop(key, None)
+        if found is not None and found != only:
+            needed = f"{only}, in a file with `include` of this one"
+            raise InputError(path, key, found=found, needed=needed)
     for key, value in config.items():
         if key not in _KEYS:
             raise InputError(path, key, found="a key", needed=" or ".join(sorted(_KEYS)))
@@ -199,10 +254,29 @@ def _check(config: Mapping[str, Any], path: Path) -> None:
             path, "doc_to_choice", found=config.get("doc_to_choice"),
             needed="choices for multiple_choice, and only there",
         )  # fmt: skip
-    for key, value in (config.get("generation_kwargs") or {}).items():
-        if key not in _GENERATION and (key not in _GREEDY or _GREEDY[key] != value):
+    for key in (config.get("process_docs") or {}).keys() - STEPS:
+        raise InputError(path, f"process_docs.{key}", found="a key", needed=" or ".join(STEPS))
+    _check_generation(config.get("generation_kwargs") or {}, path)
+    _check_measures(config, path)
+    return config
+
+
+def _check_generation(options: Mapping[str, Any], path: Path) -> None:
+    for key, value in options.items():
+        inert = key == "temperature" and options.get("do_sample") is False
+        if key not in _GENERATION and not inert and (key not in _GREEDY or _GREEDY[key] != value):
             needed = "until, max_gen_toks, do_sample: false: answers are written greedily"
             raise InputError(path, f"generation_kwargs.{key}", found=value, needed=needed)
+
+
+def _check_measures(config: Mapping[str, Any], path: Path) -> None:
     measured = config.get("process_results")
-    if measured is not None and measured not in METRICS:
-        raise InputError(path, "process_results", found=measured, needed=" or ".join(METRICS))
+    if measured is not None:
+        if measure(filled(measured, "en")) is None:
+            needed = " or ".join(METRICS) + ", each also with _ and a language"
+            raise InputError(path, "process_results", found=measured, needed=needed)
+        return
+    names = [entry.get("metric") for entry in config["metric_list"] if isinstance(entry, Mapping)]
+    if not set(_OF_ITEMS).intersection(map(str, names)):
+        found, needed = config["metric_list"], " or ".join(_OF_ITEMS) + ": a mean over items"
+        raise InputError(path, "metric_list", found=found, needed=needed)
