@@ -100,7 +100,7 @@ def test_a_softmax_over_tokens_in_use_is_not_for_free_text(tmp_path):
     path = tmp_path / "free.yaml"
     path.write_text(
         "task: free\noutput_type: generate_until\ndoc_to_text: text\ndoc_to_target: text\n"
-        "metric_list: []\n"
+        "metric_list: [{metric: exact_match}]\n"
     )
     with pytest.raises(InputError, match="vocabulary: found in-use; needed full: free"):
         planned(demo_recipe([f"tasks=[{path}]", "training.vocabulary=in-use"]))

@@ -69,7 +69,8 @@ def test_n_languages_and_m_tasks_train_n_plus_m_plus_1_adapters(
             "task": f"t{i}", "dataset_path": "builtin:emoji", "dataset_name": "{language}",
             "training_split": "train", "validation_split": "dev", "test_split": "test",
             "output_type": "multiple_choice", "doc_to_text": f"{i} {{{{text}}}}",
-            "doc_to_choice": ["Food"], "doc_to_target": "category", "metric_list": [],
+            "doc_to_choice": ["Food"], "doc_to_target": "category",
+            "metric_list": [{"metric": "acc"}],
         }  # fmt: skip
         (folder / f"t{i}.yaml").write_text(json.dumps(config))
         names.append(f"t{i}.yaml")
@@ -249,7 +250,7 @@ output_type: multiple_choice
 doc_to_text: "{{text}}"
 doc_to_choice: [a, b]
 doc_to_target: label
-metric_list: []
+metric_list: [{metric: acc}]
 """
 
 

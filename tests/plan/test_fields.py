@@ -195,7 +195,7 @@ TASK = {
     "task": "named", "dataset_path": "builtin:emoji", "dataset_name": "{language}",
     "training_split": "train", "validation_split": "dev", "test_split": "test",
     "output_type": "multiple_choice", "doc_to_text": "{{text}} is", "doc_to_choice": ["Food"],
-    "doc_to_target": "category", "metric_list": [],
+    "doc_to_target": "category", "metric_list": [{"metric": "acc"}],
 }  # fmt: skip
 
 

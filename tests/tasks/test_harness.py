@@ -54,7 +54,7 @@ EXAMPLE = {
     "xnli": Example("It rains.\nQuestion: It is wet. True, False or Neither?\nAnswer:", " True", 0),
     "xquad": Example("Rain fell in Rome.\nQuestion: Where?\nAnswer:", " Rome"),
     "mgsm": Example("Question: 2 + 3?\nAnswer:", " 5"),
-    "xlsum": Example("Rain fell.\nSummary:", " It rained."),
+    "xlsum": Example("Rain fell.\nSummary:", " It rained.", tail=len("\nSummary:")),
 }
 
 
@@ -73,7 +73,8 @@ def test_every_built_in_task_in_every_language(name, code):
         assert example.prompt.startswith("It rained ")
         assert example.prompt != "It rained "
         assert example.completion == " the road got wet."
-        assert found.items[0].choices == (" the road got wet.", " i slept.")
+        slept = " ı slept." if code == "tr" else " i slept."
+        assert found.items[0].choices == (" the road got wet.", slept)
     else:
         assert example == EXAMPLE[name]
 

@@ -1,5 +1,6 @@
 """lm-evaluation-harness's own tasks by name, beside what lm-evaluation-harness makes of them."""
 
+import json
 import random
 import re
 import string
@@ -15,7 +16,9 @@ import yaml
 from lm_eval.tasks import TaskManager
 
 from adamergex.errors import InputError
-from adamergex.tasks import Questions, find_task
+from adamergex.methods import Catalog
+from adamergex.recipe import DataFiles
+from adamergex.tasks import Questions, examples, find_task
 from adamergex.tasks.harness_files import _files, _folder
 from adamergex.tasks.preparation import prepared
 
@@ -42,6 +45,7 @@ def answers(*golds):
     return [{"text": list(gold), "answer_start": [1] * len(gold)} for gold in golds]
 
 
+COPAS = [{**COPA, "question": kind, "label": n} for n, kind in enumerate(["cause", "effect"])]
 NLI = each("label", [0, 1, 2, 1], premise="Mvua.", hypothesis="Maji?")
 TASKS = {
     "belebele_swh_Latn": ("sw", each("correct_answer_num", ["2", "1", "4"], **BELEBELE)),
@@ -49,14 +53,14 @@ TASKS = {
         "sw", each("answer_right_ending", [1, 2], **STORY, sentence_quiz1="A", sentence_quiz2="B"),
     ),
     "xnli_sw": ("sw", NLI),
-    "xcopa_th": ("th", [{**COPA, "question": q, "label": n} for n, q in enumerate(["cause", "effect"])]),
-    "xcopa_qu": ("qu", [{**COPA, "question": q, "label": n} for n, q in enumerate(["effect", "cause"])]),
+    "xcopa_th": ("th", COPAS),
+    "xcopa_qu": ("qu", COPAS),
     "mgsm_direct_sw": (
         "sw", each("answer_number", [18, 3, 2125], question="Ngapi?", answer=None),
     ),
     "mgsm_native_cot_de": (
         "de",
-        [{"question": "Frage: 1+1?", "answer": "Schritt-für-Schritt-Antwort: 2.", "answer_number": 2},
+        [{"question": "1+1?", "answer": "Schritt-für-Schritt-Antwort: 2.", "answer_number": 2},
          {"question": "2+3?", "answer": None, "answer_number": 5}],
     ),
     "xquad_de": ("de", each("answers", answers(["Rom"], ["in Rom", "Rom"], ["The Rome!"]), **SPAN)),
@@ -73,7 +77,8 @@ TASKS = {
     },
     **{f"afrixnli_swa_prompt_{n}": ("sw", NLI) for n in range(1, 6)},
     "global_mmlu_full_sw_anatomy": (
-        "sw", each("subject", ["anatomy", "virology", "anatomy"], question=" q", answer="C", **LETTERS),
+        "sw",
+        each("subject", ["anatomy", "virology", "anatomy"], question=" q", answer="C", **LETTERS),
     ),
     "include_base_44_greek_arts_humanities": (
         "el",
@@ -143,7 +148,9 @@ def theirs():
     with pytest.MonkeyPatch.context() as patch:
         lacking = squad_metrics()
         patch.setitem(sys.modules, "transformers.data.metrics", ModuleType("metrics"))
-        patch.setattr(sys.modules["transformers.data.metrics"], "squad_metrics", lacking, raising=False)
+        patch.setattr(
+            sys.modules["transformers.data.metrics"], "squad_metrics", lacking, raising=False
+        )
         patch.setitem(sys.modules, lacking.__name__, lacking)
         # There is no network, which it would find out slowly.
         patch.setattr("evaluate.load", lambda name: None)
@@ -212,15 +219,21 @@ def test_prompts_answers_and_scores_are_those_of_the_harness(theirs, name):
 
 
 def test_no_function_of_a_task_file_is_run(tmp_path):
-    """Not even imported: of a copy in which each would leave a trace none does."""
+    """No code of lm-evaluation-harness's is run at all to read its tasks."""
     program = """
 import sys
 from pathlib import Path
+ran = []
+def heard(event, args):
+    if event == "exec" and "lm_eval" in args[0].co_filename:
+        ran.append(args[0].co_filename)
+sys.addaudithook(heard)
 from adamergex.tasks import find_task
 for name in sys.argv[1:]:
     find_task(f"lm-eval:{name}", Path())
-loaded = [name for name in sys.modules if name.startswith("lm_eval")]
-assert not loaded, loaded
+assert not ran, ran
+import lm_eval.utils
+assert ran
 """
     subprocess.run([sys.executable, "-c", program, *TASKS], check=True, cwd=tmp_path)
 
@@ -250,18 +263,36 @@ def test_a_function_that_was_changed_is_not_taken_for_the_known_one(tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("name", "language", "says"),
+    ("name", "language", "place"),
     [
-        ("belebele_{language}", "tlh", "needed a task of lm-eval's: belebele_tlh"),
-        ("belebele_swh_Latn", "yo", "needed the one that the task is in, or lm-eval:belebele_{lang"),
-        ("afrimmlu_direct_swa_prompt_2", "en", "lm-eval:afrimmlu_direct_{language}_prompt_2"),
-        ("global_mmlu_full_sw_anatomy", "de", "lm-eval:global_mmlu_full_{language}_anatomy"),
+        ("belebele_swh_Latn", "yo", "belebele_{language}"),
+        ("afrimmlu_direct_swa_prompt_2", "en", "afrimmlu_direct_{language}_prompt_2"),
+        ("global_mmlu_full_sw_anatomy", "de", "global_mmlu_full_{language}_anatomy"),
+        ("xstorycloze_sw", "en", "xstorycloze_{language}"),
     ],
 )
-def test_a_task_is_not_asked_in_a_language_that_it_is_not_in(name, language, says):
+def test_rows_of_the_hub_are_asked_in_their_own_language_alone(name, language, place):
+    task = find_task(f"lm-eval:{name}", Path())
+    split = "dev" if name == "xstorycloze_sw" else "test"
     with pytest.raises(InputError) as raised:
-        find_task(f"lm-eval:{name}", Path()).in_language(language)
-    assert says in str(raised.value)
+        Catalog(language, Path()).rows(task, language, split)
+    assert f"found {language}; needed the one that its data set is in" in str(raised.value)
+    assert str(raised.value).endswith(f"data_files, or lm-eval:{place}")
+    assert Catalog(language, Path()).rows(task, "swh_Latn", split)
+
+
+def test_rows_from_a_file_are_asked_as_the_task_asks_its_own(tmp_path):
+    rows = tmp_path / "en.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in TASKS["belebele_swh_Latn"][1]))
+    files = {"lm-eval-belebele_swh_Latn": DataFiles(train="{language}.jsonl")}
+    catalog = Catalog("en", tmp_path, files)
+    found = catalog.rows(catalog.task("lm-eval:belebele_swh_Latn"), "en", "train")
+    assert len(examples(found.config, found.files)) == 3
+
+
+def test_a_language_that_there_is_no_task_for():
+    with pytest.raises(InputError, match="needed a task of lm-eval's: belebele_tlh"):
+        find_task("lm-eval:belebele_{language}", Path()).in_language("tlh")
 
 
 @pytest.mark.parametrize(
@@ -293,7 +324,11 @@ def test_a_name_has_a_place_for_the_language():
 
 
 def test_a_file_of_ones_own_on_top_of_one_of_theirs(tmp_path):
-    own = {"include": "lm-eval:gsm8k", "num_fewshot": 0, "doc_to_text": "{{question}} in {language}:"}
+    own = {
+        "include": "lm-eval:gsm8k",
+        "num_fewshot": 0,
+        "doc_to_text": "{{question}} in {language}:",
+    }
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own))
     config = find_task("mine.yaml", tmp_path).in_language("de")
     assert config["doc_to_text"] == "{{question}} in de:"

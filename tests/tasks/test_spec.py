@@ -5,6 +5,7 @@ import yaml
 
 from adamergex.errors import InputError
 from adamergex.tasks import builtin_tasks, code_for, find_task, language_name
+from adamergex.tasks.languages import spellings
 from adamergex.tasks.spec import filled
 
 TASK = {
@@ -57,7 +58,18 @@ def test_a_language_has_keys_of_its_own(tmp_path):
     ("changes", "says"),
     [
         ({"doc_to_txt": "x"}, "doc_to_txt: found a key"),
-        ({"num_fewshot": 3}, "num_fewshot: found a key"),
+        ({"num_fewshot": 3}, "num_fewshot: found 3; needed 0"),
+        ({"repeats": 2}, "repeats: found 2; needed 1"),
+        ({"unsafe_code": True}, "unsafe_code: found True"),
+        ({"custom_dataset": "x"}, "custom_dataset: found a key"),
+        ({"shorten": "text"}, "shorten: found a key"),
+        ({"metadata": {"shorten": 3}}, "metadata.shorten: found 3"),
+        ({"process_docs": {"run": "x"}}, "process_docs.run: found a key; needed keep or parse"),
+        (
+            {"metric_list": [{"metric": "bleu"}]},
+            "metric_list: found [{'metric': 'bleu'}]; needed acc",
+        ),
+        ({"generation_kwargs": {"temperature": 1.0}}, "generation_kwargs.temperature: found 1.0"),
         ({"output_type": "loglikelihood"}, "output_type: found loglikelihood"),
         ({"output_type": "generate_until"}, "doc_to_choice"),
         ({"doc_to_choice": None}, "doc_to_choice: found None"),
@@ -65,6 +77,7 @@ def test_a_language_has_keys_of_its_own(tmp_path):
         ({"generation_kwargs": {"num_beams": 4}}, "generation_kwargs.num_beams: found 4; needed"),
         ({"generation_kwargs": {"do_sample": True}}, "generation_kwargs.do_sample: found True"),
         ({"process_results": "os.system"}, "process_results: found os.system; needed squad or"),
+        ({"process_results": "squad_"}, "process_results: found squad_"),
         ({"metadata": {"codes": "latin"}}, "codes: found latin; needed iso or flores"),
         ({"metadata": {"languages": {False: {}}}}, "metadata.languages: found False"),
         ({"metadata": {"languages": {"sw": {"bad": 1}}}}, "bad: found a key"),
@@ -74,6 +87,28 @@ def test_what_is_no_task(tmp_path, changes, says):
     with pytest.raises(InputError) as raised:
         written(tmp_path, **changes)
     assert says in str(raised.value)
+
+
+def test_keys_that_change_nothing_are_no_part_of_a_task(tmp_path):
+    inert = {
+        "num_fewshot": 0, "repeats": 1, "unsafe_code": False, "fewshot_split": "dev",
+        "fewshot_config": {"sampler": "first_n"}, "should_decontaminate": True,
+        "doc_to_decontamination_query": "text", "group": "g",
+    }  # fmt: skip
+    assert written(tmp_path, **inert).in_language("sw") == written(tmp_path).in_language("sw")
+
+
+def test_greedy_whatever_the_temperature(tmp_path):
+    free = {"output_type": "generate_until", "doc_to_choice": None,
+            "metric_list": [{"metric": "exact_match"}]}  # fmt: skip
+    for kwargs in ({"do_sample": False, "temperature": 1.0}, {"num_beams": 1, "temperature": 0}):
+        assert written(tmp_path, generation_kwargs=kwargs, **free).free_text
+
+
+def test_the_field_that_gives_way_reaches_the_questions(tmp_path):
+    task = written(tmp_path, metadata={"shorten": "text", "version": 1})
+    assert task.in_language("sw")["shorten"] == "text"
+    assert task.in_language("sw")["metadata"] == {"version": 1}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +139,19 @@ def test_the_built_in_tasks():
 def test_codes_either_way(code, iso, flores):
     assert (code_for(code, "iso"), code_for(code, "flores")) == (iso, flores)
     assert code_for(code, None) == code
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("sw", ["sw", "swh_Latn", "swa", "swahili"]),
+        ("gaz_Latn", ["gaz_Latn", "gaz", "orm", "oromo"]),
+        ("xx_Latn", ["xx_Latn", "xx"]),
+        ("x y", ["x y"]),
+    ],
+)
+def test_the_ways_to_spell_a_language(code, names):
+    assert [name for name in spellings(code) if name in names] == names
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,10 @@ class Catalog:
             found, where = file_source(filled, self.folder, local.columns)
             return found, {found["file"]: where}
         name = config.get(_SPLITS[split])
-        return None if name is None else (task_source(config, name), {})
+        if name is None:
+            return None
+        task.check_rows(language)
+        return task_source(config, name), {}
 
 
 def _for_language(paths: str | Mapping[str, str], language: str) -> str | None:

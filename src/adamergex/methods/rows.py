@@ -183,7 +183,14 @@ class Workshop:
         if prompting:
             config["prompting"] = dict(prompting)
         inputs = {"model": self.model} | ({"adapter": adapter} if adapter else {})
-        return Step("score", config, inputs, label=f"score {label}", files=self._files(asked))
+        return Step(
+            "score",
+            config,
+            inputs,
+            label=f"score {label}",
+            version=_score_version(asked.config["task"]),
+            files=self._files(asked),
+        )
 
     def settings(self, make: Callable[[float], Step], symbol: str = "t") -> tuple[Setting, ...]:
         """T, and what `make` makes of it at each scale; or at the one scale that is fixed."""
@@ -206,6 +213,16 @@ class Workshop:
 
     def _files(self, *wanted: Data) -> dict[str, Path]:
         return self._model_files | {sha: at for data in wanted for sha, at in data.files.items()}
+
+
+def _score_version(task: Mapping[str, Any]) -> int:
+    """2 where a score of before would be another now.
+
+    Measures of free answers part words otherwise, and where acc_norm or acc_bytes is the metric the
+    choice that counts as the answer is its own.
+    """
+    first = next((entry.get("metric") for entry in task["metric_list"]), None)
+    return 2 if task.get("process_results") or first in ("acc_norm", "acc_bytes") else 1
 
 
 def _located(recipe: Recipe) -> tuple[str, dict[str, Path]]:

@@ -87,5 +87,5 @@ def _function(name: str, folder: Path) -> _Function:
 
 
 def _named(entry: Any, folder: Path) -> Any:
-    named = isinstance(entry, Mapping) and str(entry.get("aggregation"))
+    named = str(entry.get("aggregation")) if isinstance(entry, Mapping) else ""
     return {**entry, "aggregation": _function(named, folder)} if named in AGGREGATIONS else entry

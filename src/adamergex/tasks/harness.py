@@ -119,7 +119,11 @@ class Questions:
     def aggregated(self, metric: str, values: Sequence[Any]) -> float:
         """The values of a metric over all items, as the task wants them brought together."""
         rule = self._task.aggregation().get(metric.partition(",")[0])
-        return float(rule(values) if rule else sum(values) / len(values))
+        try:
+            return float(rule(values) if rule else sum(values) / len(values))
+        except (ValueError, TypeError, ArithmeticError) as error:  # f1 is for two choices alone
+            needed = "an aggregation that these answers have"
+            raise InputError(self.name, metric, found=str(error), needed=needed) from None
 
     def higher_is_better(self, metric: str) -> bool:
         """Whether more of a metric is better, as the task says."""
@@ -211,7 +215,7 @@ def _built(config: dict[str, Any], rows: list[Mapping[str, Any]], labelled: bool
 
 def _aggregating(entry: Any) -> Any:
     """An entry of metric_list with the function in place of a name that is only known here."""
-    named = isinstance(entry, Mapping) and str(entry.get("aggregation"))
+    named = str(entry.get("aggregation")) if isinstance(entry, Mapping) else ""
     return {**entry, "aggregation": AGGREGATIONS[named]} if named in AGGREGATIONS else entry
 
 

@@ -16,7 +16,16 @@ from adamergex.recipe import read_yaml
 from adamergex.tasks.harness_functions import Function, without_functions
 from adamergex.tasks.languages import known_languages, spellings
 
-__all__ = ["INERT", "PLACE", "PREFIX", "harness_file", "harness_task", "some_language", "task_content"]
+__all__ = [
+    "INERT",
+    "PLACE",
+    "PREFIX",
+    "check_language",
+    "harness_file",
+    "harness_task",
+    "some_language",
+    "task_content",
+]
 
 PREFIX = "lm-eval:"
 """Before the name of one of lm-evaluation-harness's own tasks."""
@@ -39,7 +48,7 @@ def harness_task(name: str, language: str) -> dict[str, Any]:
         language: Its code.
 
     Raises:
-        InputError: No such task; it is one in another language; a file that cannot be taken.
+        InputError: No such task; a file that cannot be taken.
     """
     return task_content(harness_file(name, language))
 
@@ -58,11 +67,15 @@ def harness_file(name: str, language: str | None = None) -> Path:
             needed = f"a task of lm-eval's: {' or '.join(tried[:3])}"
             raise InputError(f"{PREFIX}{name}", "language", found=language, needed=needed)
         return known[found]
+    return known[name]
+
+
+def check_language(name: str, language: str) -> None:
+    """Raises InputError for a task whose name says that its data set is in another language."""
     place, own = _place(name)
     if own is not None and own not in spellings(language):
-        needed = f"the one that the task is in, or {PREFIX}{place}"
+        needed = f"the one that its data set is in, data_files, or {PREFIX}{place}"
         raise InputError(f"{PREFIX}{name}", "language", found=language, needed=needed)
-    return known[name]
 
 
 def some_language(name: str) -> str:
@@ -94,8 +107,8 @@ def task_content(path: Path) -> dict[str, Any]:
     harness_functions. In other files `include` may also be PREFIX and a name, and then stays.
 
     Raises:
-        InputError: A file that is not there, is not plain YAML or names a function that is not known;
-            files that include one another.
+        InputError: A file that is not there or not plain YAML, or that names a function that is not
+            known; files that include one another.
     """
     if not _own(path):
         return _merged(path)

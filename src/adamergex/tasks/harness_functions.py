@@ -21,18 +21,22 @@ from adamergex.errors import InputError
 __all__ = ["Function", "without_functions"]
 
 _READ = frozenset(
-    """
-    191d31bbbfc66be7 b6f164533e6f05a7 597f08c0302ce42c 6833aa79ec6cca6a b149ff77bb096680
-    f73ebd32b66b8860 5f0502a69ad406d8 5433c39afd47fb50 7c3e94328c3607c9 67998331d95278d9
-    c1cfe92751ffca6e d0ebb65512d9f552 82505ac03d1c56cb da353b79ae670e9d 5333bec1a17f37cf
-    e31e27913231afd0 9776c2ffc09ae056 b4012dd2b1a50888 280dbae55143a4d1 49aaaf0034ee7413
-    ffe5920d8ee35daa 4ff455d4899e2ab9 928f11eec23acc71 07d23b60b28f2a4f 53748c0c6a434a35
-    """.split()
-)
+    {
+        "191d31bbbfc66be7", "b6f164533e6f05a7", "597f08c0302ce42c", "6833aa79ec6cca6a",
+        "b149ff77bb096680", "f73ebd32b66b8860", "5f0502a69ad406d8", "5433c39afd47fb50",
+        "7c3e94328c3607c9", "67998331d95278d9", "c1cfe92751ffca6e", "d0ebb65512d9f552",
+        "82505ac03d1c56cb", "da353b79ae670e9d", "5333bec1a17f37cf", "e31e27913231afd0",
+        "9776c2ffc09ae056", "b4012dd2b1a50888", "280dbae55143a4d1", "49aaaf0034ee7413",
+        "ffe5920d8ee35daa", "4ff455d4899e2ab9", "928f11eec23acc71", "07d23b60b28f2a4f",
+        "53748c0c6a434a35",
+    }
+)  # fmt: skip
 """SHA-256, its first 16 digits, of the files whose functions were read."""
 
-Meaning = Mapping[str, Any]
-"""Keys of a task and what they are in place of what they were."""
+Keys = Mapping[str, Any]
+"""Of a task, with their values."""
+_Meant = Callable[[Keys, Path, re.Match[str]], Keys]
+"""The task, a function's file and the match of its name -> keys in place of what they were."""
 
 
 class Function(str):
@@ -90,7 +94,7 @@ def _functions(value: Any) -> list[Function]:
     return [found for each in inner for found in _functions(each)]
 
 
-def _meaning(key: str, called: Function, content: Meaning, folder: Path) -> Meaning:
+def _meaning(key: str, called: Function, content: Keys, folder: Path) -> Keys:
     if not called.file.is_relative_to(folder) or not called.file.is_file():
         return {}
     name = f"{called.file.relative_to(folder).parent.as_posix()}.{called.last}"
@@ -140,22 +144,22 @@ def _literal(file: Path, name: str, of: str | None = None) -> Any:
     raise LookupError(name)
 
 
-def _kept(condition: str) -> Callable[[Meaning, Path, re.Match[str]], Meaning]:
+def _kept(condition: str) -> _Meant:
     """Of process_docs that drops rows: those stay for which a template says True."""
 
-    def meaning(content: Meaning, file: Path, match: re.Match[str]) -> Meaning:  # noqa: ARG001
+    def meaning(_content: Keys, _file: Path, match: re.Match[str]) -> Keys:
         return {"process_docs": {"keep": condition.replace("NAME", match.groups("")[0])}}
 
     return meaning
 
 
-def _columns(**made: str) -> Callable[[Meaning, Path, re.Match[str]], Meaning]:
+def _columns(**made: str) -> _Meant:
     """Of process_docs that makes columns: the templates that they are made by, where they are used.
 
     Other uses of such a column are errors of templates later.
     """
 
-    def meaning(content: Meaning, file: Path, match: re.Match[str]) -> Meaning:  # noqa: ARG001
+    def meaning(content: Keys, file: Path, _match: re.Match[str]) -> Keys:
         used = {k: v for k, v in content.items() if k.startswith("doc_to_") and v in made}
         return {"process_docs": None, **{key: _filled(made[v], file) for key, v in used.items()}}
 
@@ -168,19 +172,19 @@ def _filled(template: str, file: Path) -> str:
     return template.replace(place, _literal(file, place)) if place in template else template
 
 
-def _fixed(**keys: Any) -> Callable[[Meaning, Path, re.Match[str]], Meaning]:
-    def meaning(content: Meaning, file: Path, match: re.Match[str]) -> Meaning:  # noqa: ARG001
+def _fixed(**keys: Any) -> _Meant:
+    def meaning(_content: Keys, _file: Path, match: re.Match[str]) -> Keys:
         return {key: value and match.expand(value) for key, value in keys.items()}
 
     return meaning
 
 
-def _xcopa_text(content: Meaning, file: Path, match: re.Match[str]) -> Meaning:  # noqa: ARG001
+def _xcopa_text(_content: Keys, file: Path, match: re.Match[str]) -> Keys:
     words = json.dumps(_literal(file, match["name"]), ensure_ascii=False)
     return {"doc_to_text": f"{{{{ premise.strip()[:-1] }}}} {{{{ {words}[question] }}}}"}
 
 
-def _formatted(content: Meaning, file: Path, match: re.Match[str]) -> Meaning:  # noqa: ARG001
+def _formatted(_content: Keys, file: Path, _match: re.Match[str]) -> Keys:
     """`output.format(column=row[column])`, where choice1 is the first of `choices`."""
     text = _literal(file, "output", "doc_to_text")
     text = re.sub(r"\{choice(\d)\}", lambda m: f"{{{{ choices[{int(m[1]) - 1}] }}}}", text)
@@ -189,20 +193,26 @@ def _formatted(content: Meaning, file: Path, match: re.Match[str]) -> Meaning:  
     return {"doc_to_text": text, **listed}
 
 
-def _replaced(content: Meaning, file: Path, match: re.Match[str]) -> Meaning:  # noqa: ARG001
+def _replaced(_content: Keys, file: Path, _match: re.Match[str]) -> Keys:
     words = _literal(file, "replacements", "doc_to_target")
     return {"doc_to_target": f"{{{{ {words!r}[label|int] }}}}"}
 
 
-def _clean(column: str) -> str:
-    """What okapi's `preprocess` does."""
+def _clean(text: str) -> str:
+    """What okapi's `preprocess` does, as an expression."""
+    brackets = r"regex_replace('\\[.*?\\]', '')"
+    return f"{text}|trim|replace(' [title]', '. ')|{brackets}|replace('  ', ' ')"
+
+
+def _all_clean(texts: str) -> str:
+    """The list of them, as a template."""
     return (
-        f"{column}|trim|replace(' [title]', '. ')|regex_replace('\\\\[.*?\\\\]', '')|replace('  ', ' ')"
+        f"{{% set made = namespace(all=[]) %}}{{% for text in {texts} %}}"
+        f"{{% set made.all = made.all + [{_clean('text')}] %}}{{% endfor %}}{{{{ made.all }}}}"
     )
 
 
-_OPTIONS = "[option_a, option_b, option_c, option_d, option_e]"
-_MEANINGS: tuple[tuple[str, Callable[[Meaning, Path, re.Match[str]], Meaning]], ...] = (
+_MEANINGS: tuple[tuple[str, _Meant], ...] = (
     (r"process_docs global_mmlu/.*\.process_(\w+)", _kept("{{ subject == 'NAME' }}")),
     (
         r"process_docs openai-mmmlu/default\.process_(\w+)",
@@ -224,8 +234,7 @@ _MEANINGS: tuple[tuple[str, Callable[[Meaning, Path, re.Match[str]], Meaning]], 
         r"process_docs okapi/arc_multilingual\.process_docs",
         _columns(
             query=f"Question: {{{{ {_clean('instruction')} }}}}\nAnswer:",
-            choices=f"{{% set made = namespace(all=[]) %}}{{% for option in {_OPTIONS} if option %}}"
-            f"{{% set made.all = made.all + [{_clean('option')}] %}}{{% endfor %}}{{{{ made.all }}}}",
+            choices=_all_clean("[option_a, option_b, option_c, option_d, option_e]|select"),
             gold="{{ ['A', 'B', 'C', 'D', 'E'].index(answer) }}",
         ),
     ),
@@ -234,8 +243,7 @@ _MEANINGS: tuple[tuple[str, Callable[[Meaning, Path, re.Match[str]], Meaning]], 
         _columns(
             query="{% set text = activity_label ~ ': ' ~ ctx_a ~ ' ' ~ ctx_b|capitalize %}"
             f"{{{{ {_clean('text')} }}}}",
-            choices="{% set made = namespace(all=[]) %}{% for ending in endings %}"
-            f"{{% set made.all = made.all + [{_clean('ending')}] %}}{{% endfor %}}{{{{ made.all }}}}",
+            choices=_all_clean("endings"),
         ),
     ),
     (
@@ -245,13 +253,18 @@ _MEANINGS: tuple[tuple[str, Callable[[Meaning, Path, re.Match[str]], Meaning]], 
             mc1_choices="{{ mc1_targets_choices }}",
         ),
     ),
-    (r"process_docs mlqa\.process_docs", _fixed(process_docs=None, doc_to_target="{{ answers.text[0] }}")),
+    (
+        r"process_docs mlqa\.process_docs",
+        _fixed(process_docs=None, doc_to_target="{{ answers.text[0] }}"),
+    ),
     (r"process_results mlqa\.process_results_(\w+)", _fixed(process_results=r"squad_\1")),
     (r"process_results xquad\.process_results_qa", _fixed(process_results="harness_squad")),
     (r"doc_to_text xcopa\.(?P<name>doc_to_text_\w+)", _xcopa_text),
     (
         r"doc_to_choice xcopa\.doc_to_choice",
-        _fixed(doc_to_choice="{{ [choice1[0]|lower ~ choice1[1:], choice2[0]|lower ~ choice2[1:]] }}"),
+        _fixed(
+            doc_to_choice="{{ [choice1[0]|lower ~ choice1[1:], choice2[0]|lower ~ choice2[1:]] }}"
+        ),
     ),
     (r"doc_to_text afrimmlu/.*\.doc_to_text", _formatted),
     (r"doc_to_choice afrimmlu/.*\.doc_to_choice", _fixed(doc_to_choice="{{ choices }}")),

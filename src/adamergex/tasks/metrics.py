@@ -39,11 +39,11 @@ _ARTICLES: Mapping[str, str] = MappingProxyType(
         "vi": r"\b(?:của|là|cái|chiếc|những)\b",
         "de": r"\b(?:ein|eine|einen|einem|eines|einer|der|die|das|den|dem|des)\b",
         "ar": r"(?:^|\s)ال",
-        "el": r"\b(?:ο|η|το|οι|τα|του|της|των|τον|την|τη|τους|τις|ένας|μια|μία|ένα|ενός|μιας|έναν)\b",
+        "el": r"\b(?:ο|η|το|οι|τα|του|της|των|τον|την|τη|τους|τις|ένας|μια|μία|ένα|ενός|έναν)\b",
         "ro": r"\b(?:un|o|unui|unei|unor|niște)\b",
     }
 )
-"""What MLQA's script drops in its languages; Greek and Romanian articles, which it does not have."""
+"""What MLQA's script drops in its languages, and Greek and Romanian articles, which it lacks."""
 _NO_ASCII_MARKS = str.maketrans("", "", string.punctuation)
 _UNSPACED = ("CJK UNIFIED", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 """Unicode's names of characters in scripts that do not part words with spaces begin so."""

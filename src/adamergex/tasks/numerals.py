@@ -12,8 +12,11 @@ from adamergex.tasks.languages import code_for
 __all__ = ["harness_number", "last_number"]
 
 _COMMA = frozenset(
-    "az bg cs da de el es et fi fr hr hu id it lt lv nl no pl pt ro ru sk sl sr sv tr uk uz vi".split()
-)
+    {
+        "az", "bg", "cs", "da", "de", "el", "es", "et", "fi", "fr", "hr", "hu", "id", "it", "lt",
+        "lv", "nl", "no", "pl", "pt", "ro", "ru", "sk", "sl", "sr", "sv", "tr", "uk", "uz", "vi",
+    }
+)  # fmt: skip
 """Languages (ISO 639-1) with a decimal comma (CLDR)."""
 _SPACE = " \u00a0\u2009\u202f"
 _CHARACTERS = str.maketrans("，．٬٫－﹣", ",.,.\u2212\u2212")
@@ -31,10 +34,10 @@ def last_number(text: str, language: str | None = None) -> str | None:
     """The last number of a text in plain digits: `-1234.5`; None where there is none.
 
     Digits of every script count. `1,000`, `1.000`, `1 000`, `1'000` and `1,00,000` are grouped: the
-    first group has one to three digits and no leading 0, those between two or three, the last three.
-    Of two kinds of marks the last is the decimal mark. A single comma or point before three digits
-    (`2.125`) is the decimal mark where the language writes that mark so, and else parts groups. What
-    is neither (`1,2,3`, `12.05.2020`) is several numbers.
+    first group has one to three digits and no leading 0, the last has three, and those between have
+    two or three. Of two kinds of marks the last is the decimal mark. A single comma or point before
+    three digits (`2.125`) is the decimal mark if the language has that one, and else parts groups.
+    What is neither (`1,2,3`, `12.05.2020`) is several numbers.
 
     Args:
         text: The text.

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,14 @@ class _Template(jinja2.Template):
 class Sandbox(ImmutableSandboxedEnvironment):
     """Jinja without a way to Python's internals.
 
-    Compiling is bounded too: it computes what is constant.
+    Compiling is bounded too: it computes what is constant. It takes longer than a hundred rows, and
+    is done once for a template: lm-evaluation-harness asks for it again for each row.
     """
 
     template_class = _Template
 
-    def from_string(self, *args: Any, **kwargs: Any) -> jinja2.Template:
+    @lru_cache(maxsize=64)  # noqa: B019 - there is one environment, for as long as the process lives
+    def from_string(self, source: str) -> jinja2.Template:  # type: ignore[override]
         """The template of a text."""
         with bounded():
-            return super().from_string(*args, **kwargs)
+            return super().from_string(source)

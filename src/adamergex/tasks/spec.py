@@ -30,6 +30,7 @@ from adamergex.tasks.harness_files import (
     INERT,
     PLACE,
     PREFIX,
+    check_language,
     harness_file,
     harness_task,
     some_language,
@@ -80,8 +81,8 @@ class Task:
     Attributes:
         name: What recipes and results call it: its file's name.
         path: Its file.
-        config: The file's keys, without those of `metadata` that are read here and, where another is
-            included, with that one's in one language.
+        config: The file's keys, without those of `metadata` that are read here; where another is
+            included, with its keys in one language.
         codes: How its data set writes a language.
         languages: Code -> keys of its own; None where any code will do.
         training: Code -> keys for training rows.
@@ -120,6 +121,14 @@ class Task:
         beneath = {} if self.include is None else harness_task(self.include, language)
         config = _checked({**beneath, **changed}, self.path)
         return config if self.shorten is None else {**config, "shorten": self.shorten}
+
+    def check_rows(self, language: str) -> None:
+        """Raises InputError where the rows of its data set are not in that language.
+
+        Of one of lm-evaluation-harness's by its name: other files' names say nothing.
+        """
+        if self.include is not None and "dataset_name" not in self.own:
+            check_language(self.include, language)
 
     @property
     def free_text(self) -> bool:
