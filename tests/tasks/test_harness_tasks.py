@@ -14,11 +14,12 @@ import datasets
 import pytest
 import yaml
 from lm_eval.tasks import TaskManager
+from lm_eval.tasks._yaml_loader import load_yaml
 
 from adamergex.errors import InputError
 from adamergex.methods import Catalog
 from adamergex.recipe import DataFiles
-from adamergex.tasks import Questions, examples, find_task
+from adamergex.tasks import Questions, examples, find_task, write_task
 from adamergex.tasks.harness_files import _files, _folder
 from adamergex.tasks.preparation import prepared
 
@@ -342,6 +343,22 @@ def test_a_file_of_ones_own_on_top_of_one_of_theirs(tmp_path):
         task.in_language("sw")
 
 
+def test_a_task_written_for_lm_eval_has_its_measures(tmp_path):
+    config = find_task("lm-eval:afrimmlu_direct_swa_prompt_1", Path()).in_language("sw")
+    rows = prepared(config, TASKS["afrimmlu_direct_swa_prompt_1"][1])
+    assert rows[0]["choices"] == ["moja", "m'bili", "tatu", "nne"]
+    written = load_yaml(write_task(config, {"test": rows}, tmp_path))
+    assert "process_docs" not in written
+    rule = written["metric_list"][0]["aggregation"]
+    assert rule([(0, 0), (0, 1), (1, 1)]) == pytest.approx(2 / 3)
+    config = find_task("xquad", Path()).in_language("es")
+    written = load_yaml(write_task(config, {}, tmp_path))
+    found = written["process_results"]({"answers": {"text": ["El niño"]}}, ["niño"])
+    assert found == {"exact_match": 1.0, "f1": 1.0}
+    config = find_task("xlsum", Path()).in_language("es")
+    assert "shorten" not in load_yaml(write_task(config, {}, tmp_path))
+
+
 def test_files_that_include_files(tmp_path):
     (tmp_path / "base").write_text(
         "output_type: generate_until\ndoc_to_text: a\ndoc_to_target: b\n"
@@ -352,9 +369,14 @@ def test_files_that_include_files(tmp_path):
     (tmp_path / "base").write_text("include: t.yaml")
     with pytest.raises(InputError, match="include: found itself"):
         find_task("t.yaml", tmp_path)
-    (tmp_path / "t.yaml").write_text("include: [nothing, 3]\ntask: t")
-    with pytest.raises(InputError, match="no such file"):
-        find_task("t.yaml", tmp_path)
+    for included, says in (
+        ("[nothing]", "no such file"),
+        ("3", "include: found 3"),
+        ("''", "include"),
+    ):
+        (tmp_path / "t.yaml").write_text(f"include: {included}\ntask: t")
+        with pytest.raises(InputError, match=says):
+            find_task("t.yaml", tmp_path)
     (tmp_path / "base").write_text("doc_to_text: !function utils.f")
     (tmp_path / "t.yaml").write_text("include: base\ntask: t")
     with pytest.raises(InputError, match="plain YAML"):

@@ -57,7 +57,7 @@ def tasks(
         _print_all()
         return
     if output is None:
-        click.echo(find_task(name, Path.cwd()).path.read_text(encoding="utf-8"), nl=False)
+        click.echo(_shown(find_task(name, Path.cwd())), nl=False)
         return
     if language is None:
         raise InputError("--language", found="none", needed="a code")
@@ -178,6 +178,15 @@ def _write(catalog: Any, name: str, language: str, output: Path) -> Path:
     found = {split: catalog.find(task, language, split) for split in ("train", "dev", "test")}
     rows = {split: questions(data.config, data.files).rows for split, data in found.items() if data}
     return write_task(task.in_language(language), rows, output)
+
+
+def _shown(task: Any) -> str:
+    """A task's file, or what it comes to where it includes one of lm-evaluation-harness's."""
+    import yaml
+
+    if task.include is None:
+        return task.path.read_text(encoding="utf-8")
+    return yaml.safe_dump(dict(task.config), allow_unicode=True, sort_keys=False)
 
 
 def _print_all() -> None:

@@ -140,10 +140,10 @@ def _merged(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     included = content.pop("include", None)
     if isinstance(included, str) and included.startswith(PREFIX) and not seen:
         return {**content, "include": included}
-    names = included if isinstance(included, list) else [included] if included else []
+    names = included if isinstance(included, list) else [] if included is None else [included]
     found: dict[str, Any] = {}
     for name in names:
-        if not isinstance(name, str) or name.startswith(PREFIX):
+        if not isinstance(name, str) or not name or name.startswith(PREFIX):
             needed = f"the path of a file, or {PREFIX} and one name"
             raise InputError(path, "include", found=name, needed=needed)
         found |= _merged(path.parent / name, (*seen, path))

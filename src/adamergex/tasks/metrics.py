@@ -63,12 +63,16 @@ def squad(
         doc: The row: `answers` with a list `text`.
         results: The one answer.
         language: Whose articles are dropped; None for English.
+
+    Raises:
+        ValueError: A row without a gold answer.
     """
-    answer = results[0]
-    golds = [_answer_words(gold, language) for gold in doc["answers"]["text"]]
-    found = _answer_words(answer, language)
-    if not answer.strip():
+    if not len(doc["answers"]["text"]):
+        raise ValueError("no gold answer")
+    if not results[0].strip():
         return {"exact_match": 0.0, "f1": 0.0}
+    golds = [_answer_words(gold, language) for gold in doc["answers"]["text"]]
+    found = _answer_words(results[0], language)
     return {
         "exact_match": max(float(found == gold) for gold in golds),
         "f1": max(_f1(found, gold) for gold in golds),
@@ -103,7 +107,10 @@ def rouge(
         results: The one answer.
         language: Its code.
     """
-    scored = _rouge_scorer(language).score(doc["summary"], results[0])
+    gold = str(doc["summary"])
+    if not results[0].strip():
+        return {"rougeL": 0.0}
+    scored = _rouge_scorer(language).score(gold, results[0])
     return {"rougeL": float(scored["rougeL"].fmeasure)}
 
 
