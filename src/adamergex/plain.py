@@ -1,4 +1,7 @@
-"""Text and JSON from outside: bounded before they are read, plain data once they are parsed."""
+"""Text and JSON from outside: bounded before they are read, plain data once they are parsed.
+
+And what lies in a file's place where a download did not come through.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,37 @@ from typing import Any, cast
 
 from adamergex.errors import InputError
 
-__all__ = ["DEEPEST", "parsed_json", "text_of"]
+__all__ = ["DEEPEST", "check_downloaded", "parsed_json", "text_of"]
 
 DEEPEST = 32
 """Brackets within brackets: no config is as deep, and what copies or prints one is recursive."""
+
+_POINTERS = (
+    b"version https://git-lfs.github.com/spec/",
+    b"version https://hawser.github.com/spec/",
+)
+"""How a git-lfs pointer begins; the second is the name that git-lfs had before 2015."""
+_PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body", b"<error")
+
+
+def check_downloaded(path: Path, begin: bytes, what: str = "the file itself") -> None:
+    """Raises InputError where a file begins as what a download leaves that did not come through.
+
+    Args:
+        path: The file.
+        begin: Its first bytes: 64 or more, or all that it has.
+        what: What it should be, for the message.
+    """
+    found, remedy = "", "download it again"
+    if begin.startswith(_POINTERS):
+        found = "a git-lfs pointer in its place"
+        remedy = "run `git lfs pull` where it was cloned"
+    elif begin.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_PAGES):
+        found = "a web page in its place"
+    elif not begin:
+        found = "an empty file"
+    if found:
+        raise InputError(path, found=found, needed=f"{what}: {remedy}")
 
 
 def text_of(path: Path, most: int, what: str) -> str:
@@ -23,7 +53,7 @@ def text_of(path: Path, most: int, what: str) -> str:
         what: What it should be, for the message.
 
     Raises:
-        InputError: No such file, a larger one, or one that is not UTF-8.
+        InputError: No such file, a larger one, what a broken download leaves, or not UTF-8.
     """
     if not path.is_file():
         raise InputError(path, found="no such file", needed=what)
@@ -31,6 +61,8 @@ def text_of(path: Path, most: int, what: str) -> str:
         content = file.read(most + 1)  # its size may be a lie: some files of /proc have no end
     if len(content) > most:
         raise InputError(path, found=f"more than {most} bytes", needed=f"at most {most}")
+    if content:  # an empty text is one, and may be an empty recipe
+        check_downloaded(path, content, what)
     try:
         return content.decode("utf-8")
     except UnicodeError as error:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from adamergex.checkpoint import card, servable, serving_rank, versions
-from tests.support.folders import IA3, LORA, PREFIX_TUNING
+from adamergex.checkpoint import card, obstacles, serving_rank, versions
+from tests.support.folders import IA3, LORA, PREFIX, PREFIX_TUNING
 
 MANIFEST = {
     "structure": "LORA",
@@ -17,13 +17,17 @@ MANIFEST = {
         "task": {"name": "t", "sha256": {"weights": "cd" * 32}},
         "reference_target": {"name": "rt", "sha256": {"weights": "ab" * 32}},
     },
+    "obstacles": {"vLLM": None, "llama.cpp": None},
 }
+Q = f"{PREFIX}.0.self_attn.q_proj"
+FACTORS = {f"{Q}.lora_A.weight": (2, 8), f"{Q}.lora_B.weight": (8, 2)}
+TOP = "base_model.model"
 BEYOND_PLAIN = {
     "dora": {**LORA, "use_dora": True},
     "biases in the updates": {**LORA, "lora_bias": True},
     "trained biases": {**LORA, "bias": "all"},
     "biases of the same layers": {**LORA, "bias": "lora_only"},
-    "a head": {**LORA, "modules_to_save": ["score"]},
+    "weights saved whole": {**LORA, "modules_to_save": ["embed_tokens"]},
     "ia3": IA3,
     "prefix": PREFIX_TUNING,
 }
@@ -52,7 +56,7 @@ def test_the_card_says_how_it_was_made_and_how_to_use_it():
 
 def test_a_rank_too_large_for_vllm_is_said():
     text = card({**MANIFEST, "rank": 1000}, LORA)
-    assert "For vLLM: merge it first" in text
+    assert "- vLLM: merge it first" in text
     assert "--max-lora-rank" not in text
 
 
@@ -69,18 +73,85 @@ PLAIN = {
 }
 
 
+def against(config, **extra):
+    return obstacles(config, {**FACTORS, **extra})
+
+
+def text_of(config, **extra):
+    found = against(config, **extra)
+    return card({**MANIFEST, "obstacles": found}, config)
+
+
 @pytest.mark.parametrize("config", PLAIN.values(), ids=PLAIN)
 def test_plain_lora_can_be_served(config):
-    assert servable(config)
-    assert "cannot serve" not in card(MANIFEST, config)
+    assert set(against(config).values()) == {None}
+    text = text_of(config)
+    assert "cannot serve" not in text
+    assert "- vLLM: `vllm serve ... --enable-lora --max-lora-rank 32`" in text.splitlines()
+    assert "- llama.cpp: convert it with `convert_lora_to_gguf.py`" in text.splitlines()
 
 
 @pytest.mark.parametrize("config", BEYOND_PLAIN.values(), ids=BEYOND_PLAIN)
 def test_anything_else_is_said_not_to_be_servable(config):
-    assert not servable(config)
-    text = card(MANIFEST, config)
+    assert all(against(config).values())
+    text = text_of(config)
     assert "Servers that load plain LoRA only cannot serve it" in text
-    assert "vllm" not in text.lower()
+    assert "vllm serve" not in text
+    assert "convert_lora_to_gguf" not in text
+
+
+HIDDEN = {
+    # What a config says nothing of: PEFT saves embeddings by itself, and heads by the task's type.
+    "embeddings": (f"{TOP}.model.embed_tokens.weight", True, True),
+    "an output layer": (f"{TOP}.lm_head.weight", True, True),
+    "GPT-NeoX's": (f"{TOP}.embed_out.weight", True, True),
+    "beneath LoRA": (f"{TOP}.lm_head.base_layer.weight", True, True),
+    "beneath LoRA, under another name": (f"{TOP}.embed_out.base_layer.weight", True, True),
+    "a head that the config does not name": (f"{TOP}.score.weight", True, True),
+    "a bias": (f"{Q}.base_layer.bias", True, True),
+    "a bias of B": (f"{Q}.lora_B.bias", True, True),
+    "a magnitude": (f"{Q}.lora_magnitude_vector", True, True),
+}
+
+
+@pytest.mark.parametrize(("name", "vllm", "llama_cpp"), HIDDEN.values(), ids=HIDDEN)
+def test_the_tensors_count_and_not_the_config_alone(name, vllm, llama_cpp):
+    found = against(LORA, **{name: (8,)})
+    assert (bool(found["vLLM"]), bool(found["llama.cpp"])) == (vllm, llama_cpp)
+    assert name in str(found) or "DoRA" in str(found) or "biases" in str(found)
+    text = text_of(LORA, **{name: (8,)})
+    assert "vllm serve" not in text
+    assert "convert_lora_to_gguf" not in text
+
+
+@pytest.mark.parametrize(
+    ("names", "saved", "serves"),
+    [
+        (["score.weight"], ["score"], True),
+        (["score.weight"], ["classifier", "score"], True),
+        (["classifier.weight", "classifier.bias"], ["classifier"], True),
+        (["model.score.weight"], ["score"], True),
+        (["score.weight", "classifier.weight"], ["classifier", "score"], False),
+        (["classifier.dense.weight"], ["classifier"], False),
+        (["score.weight"], ["score", "embed_tokens"], False),
+        (["qa_outputs.weight"], ["qa_outputs"], False),
+    ],
+    ids=str,
+)
+def test_vllm_takes_one_head_of_a_known_name_and_llama_cpp_none(names, saved, serves):
+    config = {**LORA, "modules_to_save": saved}
+    extra = {f"{TOP}.{name}": (3, 8) for name in names}
+    found = against(config, **extra)
+    assert (found["vLLM"] is None) == serves
+    assert any(name in found["llama.cpp"] for name in names)
+    lines = text_of(config, **extra)
+    assert ("vllm serve" in lines) == serves
+    assert "convert_lora_to_gguf" not in lines
+
+
+def test_a_convolution_is_said_not_to_be_servable():
+    kernel = {f"{TOP}.conv.lora_A.weight": (2, 3, 5, 5), f"{TOP}.conv.lora_B.weight": (8, 2, 1, 1)}
+    assert all("convolutions" in why for why in against(LORA, **kernel).values())
 
 
 def test_a_base_model_name_cannot_add_a_key():

@@ -17,6 +17,7 @@ from tests.support.folders import (
     edit_config,
     edit_tensors,
     snapshot,
+    stored_tensors,
     three,
     write_ia3,
     write_lora,
@@ -89,16 +90,60 @@ def test_other_structures(tmp_path, capsys, write, more):
     assert "rank" not in out
 
 
+NOT_SERVED = "more than plain LoRA: servers that load only that cannot serve it as an adapter"
+
+
 def test_what_servers_of_plain_lora_cannot_serve_is_said(tmp_path, capsys):
+    """By the tensors: PEFT saves embeddings that were resized without a word in the config."""
+    inputs = three(tmp_path)
+    name = "base_model.model.model.embed_tokens.weight"
+    for folder in inputs.values():
+        edit_tensors(folder, {name: np.ones((9, 8), np.float32)})
+    out = succeeded(capsys, arguments(inputs, tmp_path / "out"))
+    why = f"(vLLM: it refuses {name}; llama.cpp: it refuses {name})"
+    assert f"{NOT_SERVED} {why}" in out.splitlines()
+    assert "--max-lora-rank" not in out
+    facts = json.loads(succeeded(capsys, arguments(inputs, tmp_path / "x", "--json", "--dry-run")))
+    assert facts["servable"] is False
+    assert set(facts["obstacles"]) == {"vLLM", "llama.cpp"}
+    assert NOT_SERVED not in succeeded(capsys, arguments(three(tmp_path / "plain"), tmp_path / "b"))
+
+
+def test_a_head_is_for_vllm_and_not_for_llama_cpp(tmp_path, capsys):
     inputs = three(tmp_path, write_lora, modules_to_save=["score"])
     head = {"base_model.model.score.weight": np.ones((3, 8), np.float32)}
     for folder in inputs.values():
         edit_tensors(folder, head)
     out = succeeded(capsys, arguments(inputs, tmp_path / "out"))
-    sentence = "more than plain LoRA: servers that load only that cannot serve it as an adapter"
-    assert sentence in out.splitlines()
-    assert "vLLM" not in out
-    assert sentence not in succeeded(capsys, arguments(three(tmp_path / "plain"), tmp_path / "two"))
+    assert "a server must allow rank 6 (vLLM: --max-lora-rank 8); llama.cpp: it refuses" in out
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "how"),
+    [
+        (lambda name: f"_orig_mod.{name}", "without _orig_mod"),
+        (lambda name: name.removeprefix("base_model.model."), "with base_model.model. before them"),
+        (lambda name: name.replace(".weight", ".mine.weight"), "without the adapter's name, mine"),
+    ],
+    ids=["compiled", "bare", "adapter's name"],
+)
+def test_names_that_are_not_pefts_are_said_and_recorded(tmp_path, capsys, wrapped, how):
+    inputs = three(tmp_path)
+    plain = succeeded(capsys, arguments(inputs, tmp_path / "plain"))
+    assert "tensor names" not in plain
+    for folder in inputs.values():
+        stored = stored_tensors(folder, np.float32)
+        edit_tensors(
+            folder, {**dict.fromkeys(stored), **{wrapped(k): x for k, x in stored.items()}}
+        )
+    out = succeeded(capsys, arguments(inputs, tmp_path / "out"))
+    roles = "task, reference target, reference source"
+    assert f"tensor names read as PEFT writes them: {roles} {how}" in out.splitlines()
+    manifest = json.loads((tmp_path / "out" / "merge_manifest.json").read_text())
+    assert manifest["renamed"] == {role: [how] for role in inputs}
+    found, wanted = (stored_tensors(tmp_path / x) for x in ("out", "plain"))
+    assert found.keys() == wanted.keys()
+    assert all((found[name] == x).all() for name, x in wanted.items())
 
 
 def test_json_is_one_object_and_nothing_else(tmp_path, capsys):

@@ -14,12 +14,13 @@ from adamergex.checkpoint.manifest import (
     CARD_FILE,
     MANIFEST_FILE,
     card,
-    servable,
-    serving_rank,
     versions,
 )
-from adamergex.checkpoint.names import checked_name, layer_of, model_module
+from adamergex.checkpoint.names import checked_name
+from adamergex.checkpoint.parts import layer_of, model_module
 from adamergex.checkpoint.reader import WEIGHTS_FILE, Checkpoint, TensorInfo, open_checkpoint
+from adamergex.checkpoint.serving import obstacles, serving_rank
+from adamergex.checkpoint.targets import targets
 from adamergex.checkpoint.writer import check_output, staged, tensor_file, write_json
 
 __all__ = [
@@ -43,12 +44,13 @@ __all__ = [
     "layer_of",
     "model_module",
     "numpy_dtype",
+    "obstacles",
     "open_checkpoint",
     "pinned",
     "read_config",
-    "servable",
     "serving_rank",
     "staged",
+    "targets",
     "tensor_file",
     "versions",
     "widest",

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 from adamergex.checkpoint.fields import BY_PATTERN, KINDS
 from adamergex.checkpoint.patterns import checked_pattern, matches
 from adamergex.errors import InputError
-from adamergex.plain import parsed_json, text_of
+from adamergex.plain import check_downloaded, parsed_json, text_of
 
 __all__ = ["CONFIG_FILE", "AdapterConfig", "Ia3Config", "LoraConfig", "PrefixConfig", "read_config"]
 
@@ -236,7 +236,9 @@ def _check_patterns(path: Path, name: str, patterns: Mapping[str, Any]) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    raw = parsed_json(text_of(path, _LARGEST, "a PEFT adapter's config"), path)
+    text = text_of(path, _LARGEST, "a PEFT adapter's config")
+    check_downloaded(path, text.encode(), "JSON")
+    raw = parsed_json(text, path)
     if not isinstance(raw, dict):
         raise InputError(path, found=type(raw).__name__, needed="a JSON object")
     return cast(dict[str, Any], raw)

@@ -11,24 +11,14 @@ from typing import Any
 import numpy
 import safetensors
 
+from adamergex.checkpoint.serving import serving_rank
 from adamergex.errors import printable
 from adamergex.version import __version__
 
-__all__ = [
-    "CARD_FILE",
-    "MANIFEST_FILE",
-    "VLLM_RANKS",
-    "card",
-    "servable",
-    "serving_rank",
-    "versions",
-]
+__all__ = ["CARD_FILE", "MANIFEST_FILE", "card", "versions"]
 
 MANIFEST_FILE = "merge_manifest.json"
 CARD_FILE = "README.md"
-
-VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The values that vLLM takes for --max-lora-rank."""
 
 
 def versions() -> dict[str, str]:
@@ -38,16 +28,11 @@ def versions() -> dict[str, str]:
     return {"adamergex": __version__, **{x.__name__: x.__version__ for x in packages}}
 
 
-def serving_rank(rank: int) -> int | None:
-    """The smallest --max-lora-rank of vLLM that admits `rank`; None where there is none."""
-    return next((allowed for allowed in VLLM_RANKS if allowed >= rank), None)
-
-
 def card(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """The text of the model card, README.md, of a merged adapter.
 
     Args:
-        manifest: What merge_manifest.json says.
+        manifest: What merge_manifest.json says, `obstacles` included.
         config: What adapter_config.json says.
     """
     base = config.get("base_model_name_or_path")
@@ -93,7 +78,7 @@ from peft import PeftModel
 
 model = PeftModel.from_pretrained(base_model, "this-folder")
 ```
-{_serving(manifest, config)}"""
+{_serving(manifest)}"""
 
 
 def _text(name: str) -> str:
@@ -101,24 +86,26 @@ def _text(name: str) -> str:
     return re.sub(r"[^\w ./+-]", "?", name)
 
 
-def servable(config: Mapping[str, Any]) -> bool:
-    """Whether an adapter with this config is plain LoRA, which is what servers load."""
-    extras = ("use_dora", "lora_bias", "modules_to_save")
-    plain = not any(config.get(field) for field in extras) and config.get("bias", "none") == "none"
-    return config.get("peft_type") == "LORA" and plain
-
-
-def _serving(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    if not servable(config):
-        return """
-Servers that load plain LoRA only cannot serve it as an adapter.
+def _serving(manifest: Mapping[str, Any]) -> str:
+    against: Mapping[str, str | None] = manifest["obstacles"]
+    if None not in against.values():
+        reasons = set(against.values())
+        named = (f"{server}: {reason}" for server, reason in against.items())
+        why = "; ".join(map(str, reasons if len(reasons) == 1 else named))
+        return f"""
+Servers that load plain LoRA only cannot serve it as an adapter: {printable(why)}.
 """
     rank = manifest["rank"]
     allowed = serving_rank(rank)
-    vllm = (
-        f"`vllm serve ... --enable-lora --max-lora-rank {allowed}`" if allowed else "merge it first"
-    )
+    how = {
+        "vLLM": f"`vllm serve ... --enable-lora --max-lora-rank {allowed}`"
+        if allowed
+        else "merge it first",
+        "llama.cpp": "convert it with `convert_lora_to_gguf.py`",
+    }
+    lines = "\n".join(f"- {name}: {printable(against[name] or how[name])}" for name in how)
     return f"""
-Its rank is {rank} in every module and its scaling 1 (alpha == r). For vLLM: {vllm}. For llama.cpp,
-convert it with `convert_lora_to_gguf.py`.
+Its rank is {rank} in every module and its scaling 1 (alpha == r). On servers:
+
+{lines}
 """

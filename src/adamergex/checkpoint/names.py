@@ -1,92 +1,78 @@
-"""PEFT's tensor names: which module and which part of the adapter a tensor belongs to."""
+"""The tensors of a checkpoint, sorted by what they are, under the names that PEFT loads them by."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
-from adamergex.checkpoint.config import AdapterConfig, LoraConfig
+from adamergex.checkpoint.config import AdapterConfig, LoraConfig, PrefixConfig
+from adamergex.checkpoint.parts import Part, part_of, saved_module
+from adamergex.checkpoint.whole import found_whole, is_named, widths_of
+from adamergex.checkpoint.wrappers import unwrapped
 from adamergex.errors import InputError
 
-__all__ = ["Layout", "checked_name", "laid_out", "layer_of", "model_module"]
+__all__ = ["Layout", "checked_name", "laid_out"]
 
 _LONGEST = 256
 """Characters of a name: the longest that PEFT writes have about half as many."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
-_PART = re.compile(
-    r"(?P<module>.+)\."
-    r"(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B|lora_magnitude_vector|ia3_l)"
-    r"(?:\.(?P<leaf>weight|bias))?"
-)
-_PARTS: Mapping[tuple[str, str | None], str] = MappingProxyType(
-    {
-        ("lora_A", "weight"): "a",
-        ("lora_B", "weight"): "b",
-        ("lora_B", "bias"): "bias",
-        ("lora_embedding_A", None): "a",
-        ("lora_embedding_B", None): "b",
-        ("lora_magnitude_vector", None): "magnitude",
-        ("lora_magnitude_vector", "weight"): "magnitude",
-        ("ia3_l", None): "vector",
-    }
-)
-_EMBEDDINGS = ("embed_tokens", "lm_head", "wte", "word_embeddings", "shared")
-_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|block|blocks)\.(\d+)(?:\.|$)")
+_PROMPT = "prompt_embeddings"
+_RAW_PROMPT = re.compile(r"prompt_encoder\.[^.]+\.embedding\.weight")
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A checkpoint's tensor names, sorted by what they are.
+    """A checkpoint's tensors, sorted by what they are.
 
     Attributes:
         modules: Module -> part (a, b, bias, magnitude, vector, prefix) -> tensor name.
         biases: Names of base-model biases that were trained with the adapter.
         whole: Names of weights saved whole beside it (a task head, embeddings).
+        stored: Tensor name, as PEFT writes it -> its name in the file.
+        renamed: How the two differ, in words; empty where they do not.
     """
 
     modules: Mapping[str, Mapping[str, str]]
     biases: tuple[str, ...]
     whole: tuple[str, ...]
+    stored: Mapping[str, str]
+    renamed: tuple[str, ...] = ()
 
 
-def laid_out(names: Iterable[str], config: AdapterConfig, file: object) -> Layout:
-    """The layout of a checkpoint with these tensor names.
+def laid_out(shapes: Shapes, config: AdapterConfig, file: object) -> Layout:
+    """The layout of a checkpoint.
+
+    Names that are not PEFT's are read where they can mean one thing only; see `unwrapped`, and
+    `_Reading` for what is done to the rest of a name.
+
+    Args:
+        shapes: Name in the file -> shape.
+        config: The checkpoint's config.
+        file: Where the names are from, for the message.
 
     Raises:
-        InputError: A name that is not safe to write, a tensor that the config does not explain, a
-            module with a part missing or with a part of another structure.
+        InputError: A name that is not safe to write, that PEFT would not load and that could mean
+            several things, or that stands for the same tensor as another; a tensor that the config
+            does not explain, a module with a part missing or with a part of another structure.
     """
-    modules: dict[str, dict[str, str]] = {}
-    biases: list[str] = []
-    whole: list[str] = []
-    for name in sorted(names):
+    for name in shapes:
         checked_name(name, file)
-        match = _PART.fullmatch(name)
-        part = _PARTS.get((match["part"], match["leaf"])) if match else None
-        if match and part:
-            modules.setdefault(match["module"], {})[part] = name
-        elif name == "prompt_embeddings":
-            modules[name] = {"prefix": name}
-        elif _is_head(name, config):
-            whole.append(name)
-        elif isinstance(config, LoraConfig) and config.bias != "none" and name.endswith(".bias"):
-            biases.append(name)
-        elif any(kept in name.split(".") for kept in _EMBEDDINGS):
-            whole.append(name)
-        else:
-            needed = "an adapter's tensor, or a module named in modules_to_save"
-            raise InputError(file, "tensor", found=name, needed=needed)
-    needed_parts = _needed_parts(config)
+    reading = _Reading(shapes, config, file)
+    modules = reading.modules
+    needed = _needed_parts(config)
     for module, parts in modules.items():
-        if set(parts) != needed_parts:
+        if set(parts) != needed:
             found = " and ".join(sorted(parts))
-            raise InputError(file, module, found=found, needed=" and ".join(sorted(needed_parts)))
+            raise InputError(file, module, found=found, needed=" and ".join(sorted(needed)))
+        _check_module(module, config, file)
     if not modules:
         raise InputError(file, found="no adapter tensor", needed=f"{config.peft_type} tensors")
-    return Layout(modules, tuple(biases), tuple(whole))
+    biases, whole = reading.others()
+    return Layout(modules, biases, whole, reading.stored, reading.renamed)
 
 
 def checked_name(name: str, *subject: object) -> str:
@@ -97,15 +83,127 @@ def checked_name(name: str, *subject: object) -> str:
     return name
 
 
-def model_module(module: str) -> str:
-    """The module's name inside the base model, as PEFT's patterns see it."""
-    return module.removeprefix("base_model.model.")
+class _Reading:
+    """The names of one file while they are read.
 
+    Attributes:
+        modules: See Layout.
+        stored: See Layout.
+    """
 
-def layer_of(module: str) -> int | None:
-    """The number of the transformer layer that a module is in; None outside the layers."""
-    match = _LAYER.search(module)
-    return int(match[1]) if match else None
+    def __init__(self, shapes: Shapes, config: AdapterConfig, file: object) -> None:
+        self.modules: dict[str, dict[str, str]] = {}
+        self.stored: dict[str, str] = {}
+        self._shapes, self._config, self._file = shapes, config, file
+        self._adapters: dict[str | None, str] = {}  # the adapter's own name -> a tensor that has it
+        self._changes: set[str] = set()
+        self._others: list[str] = []
+        prefix = "base_model." if isinstance(config, PrefixConfig) else "base_model.model."
+        plain = unwrapped(sorted(shapes), prefix, file)
+        copies: list[tuple[str, str]] = []
+        for stored, name in plain.names.items():
+            part = part_of(name)
+            if part is not None:
+                self._add_part(part, stored)
+            elif name == _PROMPT or _RAW_PROMPT.fullmatch(name):
+                self._add_prompt(name, stored)
+            elif stored in plain.bare:  # what is beside the model that PEFT knows
+                needed = f"{prefix} before it, as before others, or an adapter's tensor"
+                raise InputError(file, "tensor", found=stored, needed=needed)
+            elif ".modules_to_save." in name or ".original_module." in name:
+                copies.append((name, stored))
+            else:
+                self._add(name, stored)
+                self._others.append(name)
+        for name, stored in copies:
+            self._add_copy(name, stored)
+        self._wrappers = plain.changes
+        if len(self._adapters) > 1:
+            found = " and ".join(str(name or "none") for name in self._adapters)
+            needed = f"tensors of one adapter: {' and '.join(self._adapters.values())}"
+            raise InputError(file, "adapter names", found=found, needed=needed)
+
+    @property
+    def renamed(self) -> tuple[str, ...]:
+        """See Layout."""
+        return (*self._wrappers, *sorted(self._changes))
+
+    def others(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of biases, and of weights saved whole. Raises InputError for what is neither."""
+        names = [self._beneath(name) for name in self._others]
+        named = {name for name in names if is_named(name, self._config)}
+        widths = widths_of(
+            self._config,
+            (
+                (part, self._shapes[self.stored[name]])
+                for parts in (self.modules.values() if names else ())
+                for part, name in parts.items()
+            ),
+        )
+        unnamed = {n: self._shapes[self.stored[n]] for n in names if n not in named}
+        whole = named | found_whole(unnamed, self.modules, widths)
+        trained = isinstance(self._config, LoraConfig) and self._config.bias != "none"
+        biases = {n for n in names if n not in whole and trained and n.endswith(".bias")}
+        for name in names:
+            if name not in whole and name not in biases:
+                needed = "an adapter's tensor, or a module named in modules_to_save"
+                raise InputError(self._file, "tensor", found=self.stored[name], needed=needed)
+        return tuple(sorted(biases)), tuple(sorted(whole))
+
+    def _add(self, name: str, stored: str) -> None:
+        if name in self.stored:
+            found = f"{self.stored[name]} too, which is the same tensor"
+            raise InputError(self._file, stored, found=found, needed="one of the two")
+        self.stored[name] = stored
+
+    def _add_part(self, part: Part, stored: str) -> None:
+        parts = self.modules.setdefault(part.module, {})
+        self._add(parts.setdefault(part.part, part.name), stored)
+        self._note(part.adapter, stored, f"without the adapter's name, {part.adapter}")
+
+    def _add_prompt(self, name: str, stored: str) -> None:
+        if name != _PROMPT:
+            if self._config.stated.get("prefix_projection"):
+                needed = f"{_PROMPT}, what the projection makes of it"
+                raise InputError(self._file, "tensor", found=stored, needed=needed)
+            self._changes.add(f"{name} as {_PROMPT}")
+        self._add(_PROMPT, stored)
+        self.modules[_PROMPT] = {"prefix": _PROMPT}
+
+    def _add_copy(self, name: str, stored: str) -> None:
+        """A tensor of a module that PEFT keeps twice, named as in the model that was trained.
+
+        PEFT writes it without `modules_to_save.default`, and some of them both ways; then it loads
+        the one without.
+        """
+        plain, adapter = saved_module(name)
+        if plain not in self.stored and adapter is not None:
+            self._note(adapter, stored, f"without modules_to_save.{adapter}")
+            name = plain
+        elif plain not in self.stored:
+            needed = f"{plain}, the trained one, beside the base model's own"
+            raise InputError(self._file, "tensor", found=stored, needed=needed)
+        self._add(name, stored)
+        self._others.append(name)
+
+    def _note(self, adapter: str | None, stored: str, change: str) -> None:
+        self._adapters.setdefault(adapter, stored)
+        if adapter is not None:
+            self._changes.add(change)
+
+    def _beneath(self, name: str) -> str:
+        """The name of a weight or bias of the base model as PEFT has it where LoRA is upon it."""
+        module, _, leaf = name.rpartition(".")
+        above = module.removesuffix(".base_layer")
+        if above == module and module in self.modules:  # PEFT wrote it so before version 0.6
+            beneath = f"{module}.base_layer.{leaf}"
+            self._changes.add(f"{leaf} as base_layer.{leaf}")
+            self._add(beneath, self.stored.pop(name))
+            return beneath
+        if above != module and above not in self.modules:
+            needed = f"{above}.{leaf}, or an adapter's tensors of {above}"
+            raise InputError(self._file, "tensor", found=self.stored[name], needed=needed)
+        return name
 
 
 def _needed_parts(config: AdapterConfig) -> set[str]:
@@ -115,6 +213,13 @@ def _needed_parts(config: AdapterConfig) -> set[str]:
     return {"a", "b", *(part for part, present in optional.items() if present)}
 
 
-def _is_head(name: str, config: AdapterConfig) -> bool:
-    # PEFT saves every module whose full name ends in one of these.
-    return any(f"{kept}." in name for kept in config.saved_whole)
+def _check_module(module: str, config: AdapterConfig, file: object) -> None:
+    """Raises InputError for a module that PEFT would not put an adapter on."""
+    parts = module.split(".")
+    if "base_layer" in parts:
+        needed = "a module of the base model: base_layer is what is beneath another adapter"
+        raise InputError(file, "module", found=module, needed=needed)
+    saved = next((name for name in config.saved_whole if name in parts), None)
+    if saved is not None:
+        needed = f"none: PEFT puts no adapter on {saved}, which is saved whole"
+        raise InputError(file, module, found="an adapter's tensors", needed=needed)

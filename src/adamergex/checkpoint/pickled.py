@@ -10,6 +10,7 @@ import numpy as np
 
 from adamergex.checkpoint.dtypes import NDArray, numpy_dtype
 from adamergex.errors import AdamergexError, InputError
+from adamergex.plain import check_downloaded
 
 __all__ = ["read_pickle"]
 
@@ -20,9 +21,12 @@ def read_pickle(path: Path, *, allowed: bool) -> Mapping[str, NDArray]:
     PyTorch's restricted unpickler (weights_only) builds tensors and containers and nothing else.
 
     Raises:
-        InputError: Not allowed, not such a pickle, or anything in it that is not a tensor.
+        InputError: Not allowed, not such a pickle or what a broken download leaves, or anything in
+            it that is not a tensor.
         AdamergexError: PyTorch is not installed.
     """
+    with path.open("rb") as file:
+        check_downloaded(path, file.read(64), "a pickled state dictionary")
     if not allowed:
         needed = "safetensors, or --allow-pickle if you trust where this came from"
         raise InputError(path, found="a pickle", needed=needed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -32,11 +33,12 @@ from adamergex.checkpoint.dtypes import (
     numpy_dtype,
 )
 from adamergex.checkpoint.hub import resolved
-from adamergex.checkpoint.names import Layout, laid_out, model_module
+from adamergex.checkpoint.names import Layout, laid_out
+from adamergex.checkpoint.parts import model_module
 from adamergex.checkpoint.patterns import ways
 from adamergex.checkpoint.pickled import read_pickle
 from adamergex.errors import InputError
-from adamergex.plain import parsed_json
+from adamergex.plain import check_downloaded, parsed_json
 from adamergex.step import digest
 
 __all__ = ["WEIGHTS_FILE", "Checkpoint", "TensorInfo", "open_checkpoint"]
@@ -75,8 +77,8 @@ class Checkpoint:
         folder: Where it is.
         weights: The file of its tensors.
         config: Its validated config.
-        tensors: Tensor name -> shape and dtype.
-        layout: The same names by module and part.
+        tensors: Tensor name, as PEFT writes it -> shape and dtype.
+        layout: The same names by module and part, and what they are called in the file.
     """
 
     name: str
@@ -93,7 +95,7 @@ class Checkpoint:
         Raises:
             InputError: It holds NaN or infinity, or the file was cut short since it was opened.
         """
-        value = self._get(tensor)
+        value = self._get(self.layout.stored[tensor])
         if not all_finite(value):
             needed = "finite values"
             raise InputError(self.weights, tensor, found="NaN or infinity", needed=needed)
@@ -138,11 +140,12 @@ def open_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkp
     if not weights.is_file() and pickled.is_file():
         weights = pickled
         stored = read_pickle(pickled, allowed=allow_pickle)
-        tensors = {k: _info(pickled, k, str(x.dtype), x.shape) for k, x in stored.items()}
+        found = {k: _info(pickled, k, str(x.dtype), x.shape) for k, x in stored.items()}
         get = stored.__getitem__
     else:
-        get, tensors = _opened(weights)
-    layout = laid_out(tensors, config, weights)
+        get, found = _opened(weights)
+    layout = laid_out({name: info.shape for name, info in found.items()}, config, weights)
+    tensors = {name: found[stored] for name, stored in layout.stored.items()}
     checkpoint = Checkpoint(str(source), folder, weights, config, tensors, layout, get)
     _check_shapes(checkpoint)
     return checkpoint
@@ -156,7 +159,8 @@ def _opened(weights: Path) -> tuple[Callable[[str], NDArray], dict[str, TensorIn
     try:
         file = cast(Any, safe_open)(weights, framework="numpy")
     except (SafetensorError, OSError) as error:
-        raise InputError(weights, found=str(error), needed="a whole safetensors file") from None
+        found = _cut_short(weights, end) or str(error)
+        raise InputError(weights, found=found, needed="a whole safetensors file") from None
     tensors: dict[str, TensorInfo] = {}
     offsets: dict[str, int] = {}
     names: list[str] = file.offset_keys()  # safetensors refuses overlaps and gaps
@@ -186,11 +190,31 @@ def _opened(weights: Path) -> tuple[Callable[[str], NDArray], dict[str, TensorIn
 def _data_start(weights: Path) -> int:
     """Where the tensors begin: after the header and the 8 bytes that say how long it is."""
     with weights.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        begin = file.read(64)
+    check_downloaded(weights, begin, "a whole safetensors file")
+    length = int.from_bytes(begin[:8], "little")
+    if length > _LONGEST_HEADER and begin.isascii() and begin.decode().isprintable():
+        needed = "a whole safetensors file: download it again"
+        raise InputError(weights, found=f"a text, {begin.decode()!r}", needed=needed)
     if length > _LONGEST_HEADER:
         needed = f"a whole safetensors file, its header at most {_LONGEST_HEADER} bytes"
         raise InputError(weights, found=f"a header of {length} bytes", needed=needed)
     return 8 + length
+
+
+def _cut_short(weights: Path, end: int) -> str | None:
+    """How much of a file is there whose header promises more; None where it does not."""
+    size = weights.stat().st_size
+    if size < end:
+        return f"{size} bytes, fewer than its header has"
+    with weights.open("rb") as file:
+        content = file.read(end)[8:]
+    try:
+        header: Any = json.loads(content)
+        promised = end + max(int(x["data_offsets"][1]) for x in header.values() if "shape" in x)
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
+        return None
+    return f"the first {size} of {promised} bytes" if size < promised else None
 
 
 class _Content:

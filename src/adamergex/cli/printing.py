@@ -36,6 +36,8 @@ def merge_lines(facts: Facts) -> Iterator[str]:
         yield _serving(facts)
     if facts.get("guarded_elements"):
         yield f"{facts['guarded_elements']} elements kept from the task: their source is near zero"
+    if facts["renamed"]:
+        yield f"tensor names read as PEFT writes them: {_renamed(facts['renamed'])}"
     if facts["kept_from_task"]:
         yield f"kept whole from the task adapter: {', '.join(facts['kept_from_task'])}"
     if facts["ignored_in_references"]:
@@ -45,9 +47,21 @@ def merge_lines(facts: Facts) -> Iterator[str]:
     )
 
 
+def _renamed(roles: Mapping[str, list[str]]) -> str:
+    """What was done to whose names: the roles of which the same is said stand together."""
+    said: dict[str, list[str]] = {}
+    for role, changes in roles.items():
+        said.setdefault(", ".join(changes), []).append(role.replace("_", " "))
+    return "; ".join(f"{', '.join(names)} {how}" for how, names in said.items())
+
+
 def _serving(facts: Facts) -> str:
-    if not facts["servable"]:
-        return "more than plain LoRA: servers that load only that cannot serve it as an adapter"
+    against = facts["obstacles"]
+    reasons = "; ".join(f"{server}: {why}" for server, why in against.items() if why)
+    if all(against.values()):
+        plain = "more than plain LoRA: servers that load only that cannot serve it as an adapter"
+        return f"{plain} ({reasons})"
     allowed = serving_rank(facts["rank"])
     vllm = f"vLLM: --max-lora-rank {allowed}" if allowed else "more than vLLM takes: use --rank"
-    return f"a server must allow rank {facts['rank']} ({vllm})"
+    vllm = f" ({vllm})" if not against["vLLM"] else ""
+    return f"a server must allow rank {facts['rank']}{vllm}{'; ' + reasons if reasons else ''}"

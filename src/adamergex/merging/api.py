@@ -7,18 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from adamergex.checkpoint import (
-    Dtype,
-    NDArray,
-    TensorInfo,
-    open_checkpoint,
-    servable,
-)
+from adamergex.checkpoint import Dtype, NDArray, TensorInfo, open_checkpoint
 from adamergex.merging import lora, simple
 from adamergex.merging.options import Ia3Rule, MergeOptions, Space
-from adamergex.merging.saving import Outcome, save_adapter
+from adamergex.merging.saving import Outcome, save_adapter, served
 from adamergex.merging.three import Three, checked
-from adamergex.merging.units import Unit, additive, kept
+from adamergex.merging.units import Unit, additive, kept, renamings, written_config
 
 __all__ = ["Merged", "merge"]
 
@@ -59,7 +53,7 @@ class Merged:
     @property
     def config(self) -> dict[str, object]:
         """The adapter_config.json of the result."""
-        return self.three.task.config.written(**self.outline.changes)
+        return written_config(self.three.task, self.outline)
 
     @property
     def tensor_infos(self) -> dict[str, TensorInfo]:
@@ -81,11 +75,12 @@ class Merged:
             "formula": FORMULAS[self.three.task.config.peft_type, self.outline.space],
             "scale": self.options.scale,
             "rank": self.outline.rank,
-            "servable": servable(self.config),
+            **served(self.config, self.tensor_infos),
             "exact": self.options.rank == "exact",
             "dtype": self.outline.dtype,
             "modules": len(self.outline.units),
             "bytes": sum(info.nbytes for info in self.tensor_infos.values()),
+            "renamed": renamings(self.three.roles),
             "kept_from_task": list(self.three.task.layout.whole),
             "ignored_in_references": sorted(ignored),
         }

@@ -22,7 +22,16 @@ from adamergex.merging.lora import portable, update
 from adamergex.merging.saving import Outcome, save_adapter
 from adamergex.merging.simple import prefix_matrices
 from adamergex.merging.three import check_pair
-from adamergex.merging.units import Computed, Outline, Unit, kept, stored_dtype, wide_part
+from adamergex.merging.units import (
+    Computed,
+    Outline,
+    Unit,
+    kept,
+    renamings,
+    stored_dtype,
+    wide_part,
+    written_config,
+)
 
 __all__ = ["arimerge", "layer_swap", "weighted"]
 
@@ -213,8 +222,9 @@ def _saved(rule: _Rule, roles: Mapping[str, Checkpoint], output: Path) -> Outcom
         "scale": rule.scale,
         "rank": outline.rank,
         "dtype": outline.dtype,
+        "renamed": renamings(roles),
     }
-    config = task.config.written(**outline.changes)
+    config = written_config(task, outline)
     units = [*outline.units, *kept(task)]
     return save_adapter(output, units, config=config, summary=summary, inputs=roles)
 

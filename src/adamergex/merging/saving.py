@@ -21,8 +21,10 @@ from adamergex.checkpoint import (
     WEIGHTS_FILE,
     Checkpoint,
     NDArray,
+    TensorInfo,
     card,
     check_output,
+    obstacles,
     staged,
     tensor_file,
     versions,
@@ -30,7 +32,7 @@ from adamergex.checkpoint import (
 )
 from adamergex.merging.units import Computed, Unit
 
-__all__ = ["Outcome", "save_adapter"]
+__all__ = ["Outcome", "save_adapter", "served"]
 
 _MOST_THREADS = 8
 """More would not write faster, and each holds a module."""
@@ -101,6 +103,7 @@ def save_adapter(
             "schema": 1,
             **summary,
             **outcome.facts,
+            **served(config, infos),
             "inputs": dict(zip(inputs, provenance, strict=True)),
             "versions": versions(),
         }
@@ -108,6 +111,12 @@ def save_adapter(
         write_json(folder / MANIFEST_FILE, manifest)
         (folder / CARD_FILE).write_text(card(manifest, config), encoding="utf-8")
     return outcome
+
+
+def served(config: Mapping[str, object], infos: Mapping[str, TensorInfo]) -> dict[str, Any]:
+    """Whether servers take an adapter as it stands, and what stands against it on each."""
+    found = obstacles(config, {name: info.shape for name, info in infos.items()})
+    return {"servable": not any(found.values()), "obstacles": found}
 
 
 def _written(put: Callable[[str, NDArray], None], unit: Unit) -> Computed:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from adamergex.algebra import Additive, transferred, wide
-from adamergex.checkpoint import Checkpoint, Dtype, NDArray, TensorInfo, widest
+from adamergex.checkpoint import Checkpoint, Dtype, NDArray, TensorInfo, targets, widest
 from adamergex.merging.three import Three
 
 __all__ = [
@@ -16,8 +16,10 @@ __all__ = [
     "Unit",
     "additive",
     "kept",
+    "renamings",
     "stored_dtype",
     "wide_part",
+    "written_config",
 ]
 
 
@@ -75,6 +77,17 @@ class Outline:
     units: list[Unit]
     changes: Mapping[str, object] = field(default_factory=dict[str, object])
     rank: int | None = None
+
+
+def written_config(task: Checkpoint, outline: Outline) -> dict[str, object]:
+    """The adapter_config.json of a result, by which PEFT finds all of its modules."""
+    named = targets(task.config, task.layout.modules)
+    return task.config.written(**named, **outline.changes)
+
+
+def renamings(roles: Mapping[str, Checkpoint]) -> dict[str, list[str]]:
+    """Role -> how its tensors' names in the file differ from PEFT's; those that do not left out."""
+    return {role: list(x.layout.renamed) for role, x in roles.items() if x.layout.renamed}
 
 
 def wide_part(checkpoint: Checkpoint, module: str, part: str) -> NDArray:

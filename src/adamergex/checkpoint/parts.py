@@ -1,0 +1,92 @@
+"""Which part of which module's adapter a tensor is, by its name in PEFT."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+__all__ = ["Part", "layer_of", "model_module", "part_of", "saved_module"]
+
+_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|block|blocks)\.(\d+)(?:\.|$)")
+_PREFIX = "base_model.model."
+_WITH_LEAF: Mapping[tuple[str, str], str] = MappingProxyType(
+    {
+        ("lora_A", "weight"): "a",
+        ("lora_B", "weight"): "b",
+        ("lora_B", "bias"): "bias",
+        ("lora_magnitude_vector", "weight"): "magnitude",
+    }
+)
+_WITHOUT_LEAF: Mapping[str, str] = MappingProxyType(
+    {
+        "lora_embedding_A": "a",
+        "lora_embedding_B": "b",
+        "lora_magnitude_vector": "magnitude",
+        "ia3_l": "vector",
+    }
+)
+
+
+class Part(NamedTuple):
+    """A tensor of one module's adapter.
+
+    Attributes:
+        module: The module, with PEFT's prefix.
+        part: a, b, bias, magnitude or vector.
+        name: The tensor's name as PEFT writes it.
+        adapter: The adapter's own name, where the tensor's had it: `default`, for instance.
+    """
+
+    module: str
+    part: str
+    name: str
+    adapter: str | None
+
+
+def part_of(name: str) -> Part | None:
+    """What a tensor of that name is; None where it is no part of an adapter.
+
+    PEFT leaves the adapter's own name out when it saves; a model's own state has it:
+    `lora_A.default.weight`, `ia3_l.default`.
+    """
+    parts = name.split(".")
+    for inside in (1, 2, 3):  # from the kind's name to the end
+        if len(parts) <= inside:
+            return None
+        module, (kind, *tail) = ".".join(parts[:-inside]), parts[-inside:]
+        if tail and (kind, tail[-1]) in _WITH_LEAF:
+            adapter = tail[0] if len(tail) == 2 else None
+            # PEFT writes a magnitude without `.weight`, and loads it with it too.
+            leaf = [] if adapter and kind == "lora_magnitude_vector" else tail[-1:]
+            whole = ".".join([module, kind, *leaf])
+            return Part(module, _WITH_LEAF[kind, tail[-1]], whole, adapter)
+        if kind in _WITHOUT_LEAF and len(tail) < 2:
+            adapter = tail[0] if tail else None
+            return Part(module, _WITHOUT_LEAF[kind], f"{module}.{kind}", adapter)
+    return None
+
+
+def saved_module(name: str) -> tuple[str, str | None]:
+    """A name without what PEFT puts around a module that is saved whole, and the adapter's name.
+
+    `score.modules_to_save.default.weight` is `score.weight` of the adapter `default`;
+    `score.original_module.weight` is the base model's, of no adapter.
+    """
+    before, inside, behind = name.partition(".modules_to_save.")
+    adapter, dot, rest = behind.partition(".")
+    if inside and dot:
+        return f"{before}.{rest}", adapter
+    return name.replace(".original_module.", ".", 1), None
+
+
+def model_module(module: str) -> str:
+    """The module's name inside the base model, as PEFT's patterns see it."""
+    return module.removeprefix(_PREFIX)
+
+
+def layer_of(module: str) -> int | None:
+    """The number of the transformer layer that a module is in; None outside the layers."""
+    match = _LAYER.search(module)
+    return int(match[1]) if match else None
