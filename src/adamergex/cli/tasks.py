@@ -110,6 +110,9 @@ def evaluate(
         output.write_text(text + "\n", encoding="utf-8")
     kept = ("n", "metric", "score", "standard_error", "metrics", "chance", "majority")
     facts = {"task": task, "language": language, **{key: record[key] for key in kept}}
+    facts["notices"] = record.get("notices", [])
+    for notice in facts["notices"]:
+        click.echo(f"adamergex: warning: {printable(notice)}", err=True)
     click.echo(jsonlib.dumps(facts) if as_json else "\n".join(map(printable, _lines(facts))))
 
 

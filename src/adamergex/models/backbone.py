@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor
@@ -19,6 +19,7 @@ from adamergex.checkpoint import Checkpoint, LoraConfig, model_module, open_chec
 from adamergex.errors import InputError
 from adamergex.merging import update
 from adamergex.models.forward import has_prefix, last_hidden, packed, padded
+from adamergex.models.landing import attached, beneath, changes_nothing, fits, land
 from adamergex.models.sharding import like
 from adamergex.models.sparse import is_sparse, sparse_changes
 from adamergex.models.tokens import Tokens, pair_tokens, row_tokens
@@ -27,6 +28,7 @@ from adamergex.tasks import Example
 __all__ = ["Backbone"]
 
 _UNLIMITED = 2**20
+_LOG = logging.getLogger("adamergex")
 
 
 @dataclass(frozen=True)
@@ -93,44 +95,72 @@ class Backbone:
         return last_hidden(model, ids, positions=positions, asked=asked)[0]
 
     @contextmanager
-    def adapted(self, adapter: Path | None, *, allow_pickle: bool = False) -> Generator[Any]:
-        """The model with a PEFT folder on it, or a sparse fine-tuning; as it is where None."""
+    def adapted(
+        self,
+        adapter: Path | None,
+        *,
+        allow_pickle: bool = False,
+        notices: list[str] | None = None,
+    ) -> Generator[Any]:
+        """The model with a PEFT folder on it, or a sparse fine-tuning; as it is where None.
+
+        Args:
+            adapter: The folder.
+            allow_pickle: Whether adapter_model.bin may be read.
+            notices: Takes what a user should know of the adapter; without it that is logged.
+
+        Raises:
+            InputError: A tensor of the adapter has no place in the model, or does not fit there.
+        """
         if adapter is None:
             yield self.model
             return
-        changes = self.changes(adapter, allow_pickle=allow_pickle)
-        if changes is not None:
-            with _added(changes):
+        checkpoint = self._checked(adapter, allow_pickle=allow_pickle)
+        changes = self._changes(adapter, checkpoint)
+        _tell(_said_of(self.model, adapter, checkpoint, changes), notices)
+        if checkpoint is None or changes is not None:
+            with _added(changes or []):
                 yield self.model
             return
-        wrapped = PeftModel.from_pretrained(self.model, str(adapter))
-        wrapped.eval()
+        wrapped = attached(self.model, checkpoint)
+        own = beneath(wrapped, checkpoint)
         try:
+            land(wrapped, checkpoint)
             self.check_head(wrapped)
             yield wrapped
         finally:
             self.restored(wrapped)
+            for weight, before in own:
+                weight.data.copy_(before)
 
     @contextmanager
     def upon(self, adapter: Path | None) -> Generator[None]:
         """The base model changed by an adapter, for another to be trained on top of it.
 
         Raises:
-            InputError: An adapter that is more than changes of weights.
+            InputError: An adapter that is more than changes of weights, or does not fit the model.
         """
-        changes = [] if adapter is None else self.changes(adapter)
+        changes: list[tuple[Tensor, Tensor]] | None = []
+        if adapter is not None:
+            checkpoint = self._checked(adapter)
+            changes = self._changes(adapter, checkpoint)
+            _tell(_said_of(self.model, adapter, checkpoint, changes), None)
         if changes is None:
             raise InputError(adapter, found="no plain LoRA", needed="LoRA, to train on top of it")
         with _added(changes):
             yield
 
-    def changes(
-        self, adapter: Path, *, allow_pickle: bool = False
+    def _checked(self, adapter: Path, *, allow_pickle: bool = False) -> Checkpoint | None:
+        """The adapter, opened; None for a sparse fine-tuning."""
+        return None if is_sparse(adapter) else open_checkpoint(adapter, allow_pickle=allow_pickle)
+
+    def _changes(
+        self, adapter: Path, checkpoint: Checkpoint | None
     ) -> list[tuple[Tensor, Tensor]] | None:
         """Each weight that an adapter changes, with its change; None where that is not all."""
-        if is_sparse(adapter):
+        if checkpoint is None:
             return sparse_changes(self.model, adapter)
-        return _weight_changes(self.model, open_checkpoint(adapter, allow_pickle=allow_pickle))
+        return _weight_changes(self.model, checkpoint) if fits(self.model, checkpoint) else None
 
     def check_head(self, wrapped: Any) -> None:
         """Raises InputError for an adapter on a decoder's output layer: it is run without it."""
@@ -171,17 +201,42 @@ def _weight_changes(model: Any, checkpoint: Checkpoint) -> list[tuple[Tensor, Te
         return None
     changes: list[tuple[Tensor, Tensor]] = []
     for name in checkpoint.layout.modules:
-        try:
-            module = model.get_submodule(model_module(name))
-        except AttributeError:
-            needed = "a module of the base model"
-            raise InputError(checkpoint.name, found=name, needed=needed) from None
+        module = model.get_submodule(model_module(name))
         if not isinstance(module, torch.nn.Linear) or module is model.get_output_embeddings():
             return None
         product = update(checkpoint, name)
+        if product.shape != module.weight.shape:
+            needed = f"{tuple(module.weight.shape)}, as the base model's weight"
+            raise InputError(checkpoint.name, name, "update", found=product.shape, needed=needed)
         b, a = (torch.from_numpy(wide(x)) for x in (product.b, product.a))
         changes.append((module.weight, like(b @ a, module.weight)))
     return changes
+
+
+def _said_of(
+    model: Any,
+    adapter: Path,
+    checkpoint: Checkpoint | None,
+    changes: list[tuple[Tensor, Tensor]] | None,
+) -> list[str]:
+    """What a user should know of an adapter that is put on a model."""
+    said: list[str] = []
+    if checkpoint is not None and checkpoint.layout.renamed:
+        how = ", ".join(checkpoint.layout.renamed)
+        said.append(f"{adapter}: tensor names read as PEFT writes them: {how}")
+    if changes is not None:
+        idle = not any(bool(change.any()) for _, change in changes)
+    else:
+        idle = checkpoint is not None and changes_nothing(model, checkpoint)
+    return [*said, f"{adapter}: the adapter changes nothing: the base answers"] if idle else said
+
+
+def _tell(said: list[str], notices: list[str] | None) -> None:
+    if notices is not None:
+        notices += said
+        return
+    for line in said:
+        _LOG.warning("adamergex: %s", line)
 
 
 @contextmanager

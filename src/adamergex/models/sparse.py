@@ -19,6 +19,7 @@ from torch import Tensor
 
 from adamergex.checkpoint import NDArray, write_json
 from adamergex.errors import InputError
+from adamergex.models.landing import nearest
 
 __all__ = ["add_sparse", "is_sparse", "read_sparse", "sparse_changes", "write_sparse"]
 
@@ -82,7 +83,8 @@ def sparse_changes(model: Any, folder: Path) -> list[tuple[Tensor, Tensor]]:
     for name, (index, value) in read_sparse(folder).items():
         weight = weights.get(name)
         if weight is None:
-            raise InputError(folder, found=name, needed="a weight of the base model")
+            needed = f"a weight of the base model{nearest(name, weights)}"
+            raise InputError(folder, found=name, needed=needed)
         if len(index) and index[-1] >= weight.numel():
             raise InputError(folder, name, found=int(index[-1]), needed=f"below {weight.numel()}")
         change = torch.zeros(weight.numel(), dtype=weight.dtype, device=weight.device)

@@ -38,13 +38,15 @@ def scored(
         allow_pickle: Whether adapter_model.bin may be read.
 
     Returns:
-        As `measured`.
+        As `measured`, and `notices` where there is something to know of the adapter.
     """
     found = questions(asked, files)
     encoder = backbone_family(model) == "encoder"
     base = backbone(model, len(found.items[0].choices) if encoder else None)
-    with base.adapted(adapter, allow_pickle=allow_pickle) as adapted:
-        return measured(base, adapted, found, prompting)
+    said: list[str] = []
+    with base.adapted(adapter, allow_pickle=allow_pickle, notices=said) as adapted:
+        record = measured(base, adapted, found, prompting)
+    return record | ({"notices": said} if said else {})
 
 
 def measured(

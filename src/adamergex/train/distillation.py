@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftConfig, get_peft_model
-from peft.utils import load_peft_weights, set_peft_model_state_dict
 from torch import Tensor
 from torch.nn.functional import kl_div
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from adamergex.checkpoint import open_checkpoint
 from adamergex.errors import InputError
 from adamergex.models import Backbone, answer_states, prompt_ids
+from adamergex.models.landing import fits, land
 from adamergex.train.families import on_one_device
 from adamergex.train.fitting import fitted, max_length
 from adamergex.train.structures import save
@@ -123,10 +124,16 @@ def distil(
 
 def _continued(backbone: Backbone, start: Path) -> Any:
     """The base with an adapter on it to be trained on; PEFT's own way refuses a prefix."""
+    checkpoint = open_checkpoint(start)
+    fits(backbone.model, checkpoint)
     config = PeftConfig.from_pretrained(str(start))
     config.inference_mode = False
     model = get_peft_model(backbone.model, config)
-    set_peft_model_state_dict(model, load_peft_weights(str(start), device="cpu"))
+    try:
+        land(model, checkpoint)
+    except InputError:
+        backbone.restored(model)
+        raise
     return model
 
 
