@@ -20,7 +20,7 @@ from adamergex.checkpoint.names import checked_name
 from adamergex.checkpoint.parts import layer_of, model_module
 from adamergex.checkpoint.reader import WEIGHTS_FILE, Checkpoint, TensorInfo, open_checkpoint
 from adamergex.checkpoint.serving import obstacles, serving_rank
-from adamergex.checkpoint.targets import targets
+from adamergex.checkpoint.targets import named_targets, targets
 from adamergex.checkpoint.writer import check_output, staged, tensor_file, write_json
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "commit",
     "layer_of",
     "model_module",
+    "named_targets",
     "numpy_dtype",
     "obstacles",
     "open_checkpoint",

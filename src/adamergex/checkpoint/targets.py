@@ -1,48 +1,82 @@
-"""Which modules PEFT puts an adapter on: the config's, whatever tensors there are."""
+"""Which modules PEFT puts an adapter on: those that its config says, whatever tensors it has."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from adamergex.checkpoint.config import AdapterConfig, PrefixConfig
+from adamergex.checkpoint.config import Ia3Config, PrefixConfig
 from adamergex.checkpoint.parts import model_module
 from adamergex.checkpoint.patterns import checked_pattern, ways
+from adamergex.checkpoint.reader import Checkpoint
 
-__all__ = ["targets"]
+__all__ = ["named_targets", "targets"]
 
 _MOST_WAYS = 10**9
 _SHORTHAND = "all-linear"
 """PEFT's word for all linear layers but the head, which depends on the model."""
+_FEWER = ("exclude_modules", "layers_pattern", "layers_to_transform")
+"""Fields by which an adapter is on fewer modules than target_modules has."""
 
 
-def targets(config: AdapterConfig, modules: Iterable[str]) -> dict[str, Any]:
-    """The fields of a config that must change for PEFT to load these modules' tensors.
+def targets(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The fields of a config that must change for PEFT to load all tensors of the adapter.
 
-    It attaches an adapter to the modules that the config names, and leaves out the tensors of all
-    others. Where that is not known to be all of these, they are named one by one.
-
-    Args:
-        config: The config.
-        modules: Modules, with PEFT's prefix.
+    It leaves out those of modules that the config does not lead to. Where it is not known to lead
+    to all of them, they are named one by one.
     """
+    config = checkpoint.config
     if isinstance(config, PrefixConfig):
         return {}
-    names = sorted(map(model_module, modules))
-    fewer = (config.stated.get(field) for field in ("exclude_modules", "layers_to_transform"))
-    if all(value in (None, [], "") for value in fewer) and _lead_to(config.target_modules, names):
-        return {}
-    fields = ("exclude_modules", "layers_pattern", "layers_to_transform")
-    return {"target_modules": names, **dict.fromkeys(fields)}
+    names = _names(checkpoint)
+    fewer = any(config.stated.get(field) not in (None, [], "") for field in _FEWER)
+    found = not fewer and all(map(_rule(config.target_modules, names), names))
+    if found and isinstance(config, Ia3Config):
+        feedforward = _feedforward(checkpoint)
+        is_one = _rule(config.feedforward_modules, names, parts=False)
+        found = all(bool(is_one(name)) == (name in feedforward) for name in names)
+    return {} if found else named_targets(checkpoint)
 
 
-def _lead_to(target: list[str] | str | None, names: Sequence[str]) -> bool:
-    """Whether PEFT's rule for target_modules is known to find all of these modules."""
-    if isinstance(target, str):
-        return target != _SHORTHAND and _matches_all(target, names)
-    wanted = set(target or ())
-    return all(any(end in wanted for end in _ends(name)) for name in names)
+def named_targets(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Those fields with every module by its name."""
+    config = checkpoint.config
+    fields: dict[str, Any] = {"target_modules": _names(checkpoint)}
+    if isinstance(config, Ia3Config):
+        fields["feedforward_modules"] = sorted(_feedforward(checkpoint))
+    return fields | {field: None for field in _FEWER if field in config.stated}
+
+
+def _names(checkpoint: Checkpoint) -> list[str]:
+    return sorted(map(model_module, checkpoint.layout.modules))
+
+
+def _feedforward(checkpoint: Checkpoint) -> set[str]:
+    """Modules whose (IA)³ vector is for what goes in: (1, in), where others have (out, 1)."""
+    modules = checkpoint.layout.modules
+    return {model_module(name) for name in modules if checkpoint.shape(name, "vector")[0] == 1}
+
+
+def _rule(
+    given: list[str] | str | None, names: Sequence[str], *, parts: bool = True
+) -> Callable[[str], object]:
+    """PEFT's rule for a field of modules, as a test of a name.
+
+    A pattern of which it is not known what it costs to try is taken to lead nowhere.
+
+    Args:
+        given: A pattern of the whole name, or names that it ends with.
+        names: What will be tested.
+        parts: Whether it has to end with whole parts, between dots.
+    """
+    if isinstance(given, str):
+        known = given != _SHORTHAND and _is_cheap(given, names)
+        return re.compile(given).fullmatch if known else lambda _: None
+    wanted = set(given or ())
+    if parts:
+        return lambda name: not wanted.isdisjoint(_ends(name))
+    return lambda name: name.endswith(tuple(wanted))
 
 
 def _ends(name: str) -> Iterable[str]:
@@ -51,13 +85,10 @@ def _ends(name: str) -> Iterable[str]:
     return (".".join(parts[i:]) for i in range(len(parts)))
 
 
-def _matches_all(pattern: str, names: Sequence[str]) -> bool:
+def _is_cheap(pattern: str, names: Sequence[str]) -> bool:
     try:
         checked_pattern(pattern)
     except ValueError:
         return False
     length, parts = max(map(len, names)), max(name.count(".") + 1 for name in names)
-    if len(names) * ways(pattern, length, parts) > _MOST_WAYS:
-        return False
-    compiled = re.compile(pattern)
-    return all(compiled.fullmatch(name) for name in names)
+    return len(names) * ways(pattern, length, parts) <= _MOST_WAYS

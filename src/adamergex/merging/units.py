@@ -81,8 +81,7 @@ class Outline:
 
 def written_config(task: Checkpoint, outline: Outline) -> dict[str, object]:
     """The adapter_config.json of a result, by which PEFT finds all of its modules."""
-    named = targets(task.config, task.layout.modules)
-    return task.config.written(**named, **outline.changes)
+    return task.config.written(**targets(task), **outline.changes)
 
 
 def renamings(roles: Mapping[str, Checkpoint]) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ from adamergex.checkpoint import Checkpoint, LoraConfig, model_module, open_chec
 from adamergex.errors import InputError
 from adamergex.merging import update
 from adamergex.models.forward import has_prefix, last_hidden, packed, padded
-from adamergex.models.landing import attached, beneath, changes_nothing, fits, land
+from adamergex.models.landing import attached, changes_nothing, fits, land, put_back
 from adamergex.models.sharding import like
 from adamergex.models.sparse import is_sparse, sparse_changes
 from adamergex.models.tokens import Tokens, pair_tokens, row_tokens
@@ -123,15 +123,12 @@ class Backbone:
                 yield self.model
             return
         wrapped = attached(self.model, checkpoint)
-        own = beneath(wrapped, checkpoint)
         try:
             land(wrapped, checkpoint)
             self.check_head(wrapped)
             yield wrapped
         finally:
             self.restored(wrapped)
-            for weight, before in own:
-                weight.data.copy_(before)
 
     @contextmanager
     def upon(self, adapter: Path | None) -> Generator[None]:
@@ -178,6 +175,7 @@ class Backbone:
                     setattr(parent, name, child.original_module)
         if not has_prefix(wrapped):  # which leaves the base as it is
             wrapped.unload()
+        put_back(wrapped)
         self.settled()
 
     def settled(self) -> None:

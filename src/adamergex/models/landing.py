@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftConfig, PeftModel
@@ -20,16 +21,23 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 from transformers.pytorch_utils import Conv1D
 
 from adamergex.algebra import wide
-from adamergex.checkpoint import Checkpoint, LoraConfig, PrefixConfig, model_module
+from adamergex.checkpoint import (
+    Checkpoint,
+    LoraConfig,
+    PrefixConfig,
+    model_module,
+    named_targets,
+)
 from adamergex.errors import InputError
 from adamergex.merging import update
 
-__all__ = ["attached", "beneath", "changes_nothing", "fits", "land", "nearest"]
+__all__ = ["attached", "changes_nothing", "fits", "land", "nearest", "put_back", "remember"]
 
 _PREFIX = "base_model.model."
 _MISMATCH = re.compile(r"size mismatch for (\S+): .*?Size\(\[(.*?)\]\).*?Size\(\[(.*?)\]\)")
 _PROMPT = "prompt_embeddings"
-_FEEDFORWARD = "feedforward_modules"
+_OWN: WeakKeyDictionary[Any, list[tuple[Tensor, Tensor]]] = WeakKeyDictionary()
+"""A model with an adapter -> weights of its base, and what they were before."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -67,10 +75,8 @@ def attached(model: Any, checkpoint: Checkpoint) -> PeftModel:
     config.inference_mode = True
     if fits(model, checkpoint) and not isinstance(checkpoint.config, PrefixConfig):
         # Not what the config says: a pattern from outside may take PEFT years to match.
-        config.target_modules = set(map(model_module, checkpoint.layout.modules))
-        config.exclude_modules = config.layers_to_transform = config.layers_pattern = None
-        if isinstance(getattr(config, _FEEDFORWARD, None), str):
-            setattr(config, _FEEDFORWARD, _feedforward(checkpoint))
+        for field, value in named_targets(checkpoint).items():
+            setattr(config, field, value if value is None else set(value))
     made: Any = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)
     try:
         return made(model, config, "default").eval()
@@ -81,22 +87,32 @@ def attached(model: Any, checkpoint: Checkpoint) -> PeftModel:
         raise InputError(checkpoint.name, found=found, needed=needed) from error
 
 
-def beneath(wrapped: Any, checkpoint: Checkpoint) -> list[tuple[Tensor, Tensor]]:
-    """The base model's own weights that an adapter has others for, each with a copy of it."""
-    own = dict(wrapped.named_parameters(remove_duplicate=False))
-    names = (*checkpoint.layout.biases, *checkpoint.layout.whole)
-    return [(own[name], own[name].detach().clone()) for name in names if name in own]
+def remember(wrapped: Any, weights: Iterable[Tensor]) -> None:
+    """Keeps copies of weights of the base model, for `put_back` to undo what an adapter does.
+
+    An adapter with biases or embeddings of the base model has its own values written over them,
+    and a training changes them in place.
+    """
+    _OWN.setdefault(wrapped, []).extend((x, x.detach().clone()) for x in weights)
+
+
+def put_back(wrapped: Any) -> None:
+    """Gives the base model back the weights that were remembered of it."""
+    for weight, before in reversed(_OWN.pop(wrapped, [])):
+        weight.data.copy_(before)
 
 
 def land(wrapped: Any, checkpoint: Checkpoint) -> None:
-    """Loads an adapter's tensors, all of them.
+    """Loads an adapter's tensors, all of them; what they are written over is remembered.
 
     Raises:
         InputError: One that has no place in the model, or another shape than its place; a place
             that has none.
     """
     tensors = {name: torch.from_numpy(wide(checkpoint.read(name))) for name in checkpoint.tensors}
-    file = checkpoint.weights
+    file, own = checkpoint.weights, dict(wrapped.named_parameters(remove_duplicate=False))
+    over = (*checkpoint.layout.biases, *checkpoint.layout.whole)
+    remember(wrapped, (own[name] for name in over if name in own))
     try:
         found = set_peft_model_state_dict(wrapped, tensors)
     except KeyError as error:
@@ -109,8 +125,8 @@ def land(wrapped: Any, checkpoint: Checkpoint) -> None:
             raise InputError(file, found=text, needed="tensors that PEFT loads") from error
         name, *shapes = mismatch.groups()
         has, needed = (f"({shape})" for shape in shapes)
-        name = name.replace(".default", "")
-        raise InputError(file, name, found=has, needed=f"{needed}, as the base") from error
+        needed = f"{needed}, as the base"
+        raise InputError(file, _in_file(name), found=has, needed=needed) from error
     lost = next((name for name in found.unexpected_keys if name != _PROMPT), None)
     if lost is not None:
         places = (name.removeprefix(_PREFIX) for name in wrapped.state_dict())
@@ -121,8 +137,13 @@ def land(wrapped: Any, checkpoint: Checkpoint) -> None:
     empty = next((k for k in found.missing_keys if kind and kind in k and ".default" in k), None)
     if empty is not None:
         needed = "it: the config has an adapter there"
-        name = empty.replace(".default", "")
-        raise InputError(file, name, found="no such tensor", needed=needed)
+        raise InputError(file, _in_file(empty), found="no such tensor", needed=needed)
+
+
+def _in_file(name: str) -> str:
+    """What PEFT calls a tensor of its model in a file, for a message."""
+    plain = name.replace(".modules_to_save.default.", ".").replace(".default", "")
+    return _PROMPT if name == "weight" else plain
 
 
 def changes_nothing(model: Any, checkpoint: Checkpoint) -> bool:
@@ -167,12 +188,6 @@ def _norms(module: Any) -> Tensor:
     weight = module.weight.detach().float().cpu()
     weight = weight.T if isinstance(module, Conv1D) else weight  # stored (in, out)
     return torch.linalg.norm(weight.flatten(1), dim=1)
-
-
-def _feedforward(checkpoint: Checkpoint) -> set[str]:
-    """Those modules whose (IA)³ vector is for what goes in: (1, in), where others are (out, 1)."""
-    modules = checkpoint.layout.modules
-    return {model_module(name) for name in modules if checkpoint.shape(name, "vector")[0] == 1}
 
 
 def _cleared(model: Any) -> None:

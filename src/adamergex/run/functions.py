@@ -8,6 +8,7 @@ made and looked at without them.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -82,7 +83,10 @@ def score(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
 
     adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
     model = model_of(config, inputs)
-    return scored(model, adapter, config["data"], inputs, config.get("prompting"))
+    record = scored(model, adapter, config["data"], inputs, config.get("prompting"))
+    for notice in record.get("notices", []):
+        logging.getLogger("adamergex").warning("adamergex: %s", notice)
+    return record
 
 
 def select(config: Config, inputs: Inputs, out: Path) -> Record:

@@ -142,9 +142,11 @@ def _spread(scores: Sequence[float]) -> float | None:
 def _run(entry: Record, records: Mapping[str, Record]) -> dict[str, Any]:
     """One seed of a row, with the key of the steps behind it."""
     choice = records.get(f"select.{entry['key']}", {})
+    test = records[f"test.{entry['key']}"]
     return {
         "seed": entry["seed"],
-        "score": records[f"test.{entry['key']}"]["score"],
+        "score": test["score"],
+        **({"notices": test["notices"]} if "notices" in test else {}),
         "key": entry["key"],
         **{name: choice.get(name) for name in ("setting", "scale", "dev")},
     }

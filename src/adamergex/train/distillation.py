@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import PeftConfig, get_peft_model
+from peft import PeftConfig
 from torch import Tensor
 from torch.nn.functional import kl_div
 from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -19,7 +19,7 @@ from adamergex.models import Backbone, answer_states, prompt_ids
 from adamergex.models.landing import fits, land
 from adamergex.train.families import on_one_device
 from adamergex.train.fitting import fitted, max_length
-from adamergex.train.structures import save
+from adamergex.train.structures import save, wrapped
 from adamergex.train.trainer import SummedLoss
 
 __all__ = ["distil"]
@@ -128,7 +128,7 @@ def _continued(backbone: Backbone, start: Path) -> Any:
     fits(backbone.model, checkpoint)
     config = PeftConfig.from_pretrained(str(start))
     config.inference_mode = False
-    model = get_peft_model(backbone.model, config)
+    model = wrapped(backbone, config)
     try:
         land(model, checkpoint)
     except InputError:

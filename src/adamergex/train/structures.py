@@ -15,8 +15,9 @@ from transformers import set_seed
 
 from adamergex.errors import InputError
 from adamergex.models import Backbone
+from adamergex.models.landing import remember
 
-__all__ = ["adapter_config", "initialised", "save"]
+__all__ = ["adapter_config", "initialised", "save", "wrapped"]
 
 _CONFIGS = {"lora": LoraConfig, "ia3": IA3Config, "prefix": PrefixTuningConfig}
 _IA3 = (
@@ -58,7 +59,7 @@ def initialised(backbone: Backbone, adapter: Mapping[str, Any], seed: int) -> tu
     """
     config = adapter_config(adapter, backbone)
     set_seed(seed)
-    model = get_peft_model(backbone.model, config)
+    model = wrapped(backbone, config)
     if backbone.family == "decoder":
         backbone.check_head(model)
     digest = hashlib.sha256()
@@ -67,6 +68,17 @@ def initialised(backbone: Backbone, adapter: Mapping[str, Any], seed: int) -> tu
             digest.update(name.encode())
             digest.update(value.detach().cpu().numpy().tobytes())
     return model, digest.hexdigest()
+
+
+def wrapped(backbone: Backbone, config: Any) -> Any:
+    """The base with an adapter on it to be trained; `Backbone.restored` undoes it.
+
+    With `bias` the base's own biases are trained in place.
+    """
+    own = list(backbone.model.parameters())
+    model = get_peft_model(backbone.model, config)
+    remember(model, (weight for weight in own if weight.requires_grad))
+    return model
 
 
 def save(model: Any, output: Path) -> None:
