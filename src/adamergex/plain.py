@@ -24,13 +24,13 @@ _POINTERS = (
 _PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<head", b"<body", b"<error")
 
 
-def check_downloaded(path: Path, begin: bytes, what: str = "the file itself") -> None:
+def check_downloaded(begin: bytes, what: str, *subject: object) -> None:
     """Raises InputError where a file begins as what a download leaves that did not come through.
 
     Args:
-        path: The file.
         begin: Its first bytes: 64 or more, or all that it has.
         what: What it should be, for the message.
+        subject: The file, for the message.
     """
     found, remedy = "", "download it again"
     if begin.startswith(_POINTERS):
@@ -41,7 +41,7 @@ def check_downloaded(path: Path, begin: bytes, what: str = "the file itself") ->
     elif not begin:
         found = "an empty file"
     if found:
-        raise InputError(path, found=found, needed=f"{what}: {remedy}")
+        raise InputError(*subject, found=found, needed=f"{what}: {remedy}")
 
 
 def text_of(path: Path, most: int, what: str) -> str:
@@ -62,7 +62,7 @@ def text_of(path: Path, most: int, what: str) -> str:
     if len(content) > most:
         raise InputError(path, found=f"more than {most} bytes", needed=f"at most {most}")
     if content:  # an empty text is one, and may be an empty recipe
-        check_downloaded(path, content, what)
+        check_downloaded(content, what, path)
     try:
         return content.decode("utf-8")
     except UnicodeError as error:

@@ -77,11 +77,40 @@ def test_a_config_that_is_none(folder, text):
     refused(folder)
 
 
-def test_weights_that_are_cut_short(folder):
+@pytest.mark.parametrize(
+    ("kept", "found"), [(100, "100 bytes, fewer than its header has"), (-100, "the first .* bytes")]
+)
+def test_weights_that_are_cut_short(folder, kept, found):
     path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match="needed a model that transformers loads"):
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=f"model.safetensors: found {found}; needed a model that"):
         backbone(str(folder))
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "ab" * 32 + "\nsize 500\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [(POINTER, "git lfs pull"), ("<!DOCTYPE html><html>", "a web page"), ("", "an empty file")],
+    ids=["git-lfs", "a page", "empty"],
+)
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_what_a_broken_download_leaves_in_the_place_of_a_file(folder, name, text, says):
+    (folder / name).write_text(text)
+    backbone_family.cache_clear()
+    with pytest.raises(InputError) as caught:
+        backbone(str(folder))
+    message = str(caught.value)
+    assert message.startswith(f"{folder}: {name}: found ")
+    assert says in message
+
+
+def test_a_pointer_that_is_not_needed_is_no_fault(folder):
+    """`git lfs pull --include=*.safetensors` leaves the others."""
+    (folder / "pytorch_model.bin").write_text(POINTER)
+    backbone_family.cache_clear()
+    assert backbone(str(folder)).family == "decoder"
 
 
 def test_a_link_to_another_file_is_read_as_a_model_or_not_at_all(folder):

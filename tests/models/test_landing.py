@@ -354,3 +354,30 @@ def test_evaluate_says_so_on_standard_error_and_in_json(
     assert json.loads((tmp_path / "two.json").read_text())["notices"] == [notice]
     assert main([*call[:4], str(renamed(folder, moved)), *call[5:]]) == 2
     assert "nearest is model.layers.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["lora", "dora", "ia3"], indirect=True)
+def test_lm_evals_model_refuses_it_too(tiny, folder):
+    from adamergex.score.harness import HarnessModel
+
+    renamed(folder, moved)
+    before = state(tiny)
+    with pytest.raises(InputError, match="nearest"):
+        HarnessModel(tiny, peft=str(folder))
+    assert_untouched(tiny, before)
+
+
+@pytest.mark.parametrize("folder", ["lora", "dora", "prefix"], indirect=True)
+def test_what_distillation_goes_on_from_lands_too(tiny, folder, tmp_path):
+    from adamergex.train import distil
+
+    if "prompt_embeddings" in stored_tensors(folder):
+        edit_config(folder, num_layers=2)
+    else:
+        renamed(folder, moved)
+    before, states = state(tiny), torch.zeros(1, tiny.model.config.hidden_size)
+    training = {"learning_rate": 1e-3, "max_steps": 1}
+    with pytest.raises(InputError, match=r"nearest|needed \(3, 32\)"):
+        distil(tiny, ["a"], states, tmp_path / "out", start=folder, training=training, seed=0)
+    assert_untouched(tiny, before)
+    assert not (tmp_path / "out").exists()

@@ -18,7 +18,13 @@ from adamergex.checkpoint.manifest import (
 )
 from adamergex.checkpoint.names import checked_name
 from adamergex.checkpoint.parts import layer_of, model_module
-from adamergex.checkpoint.reader import WEIGHTS_FILE, Checkpoint, TensorInfo, open_checkpoint
+from adamergex.checkpoint.reader import (
+    WEIGHTS_FILE,
+    Checkpoint,
+    TensorInfo,
+    cut_short,
+    open_checkpoint,
+)
 from adamergex.checkpoint.serving import obstacles, serving_rank
 from adamergex.checkpoint.targets import named_targets, targets
 from adamergex.checkpoint.writer import check_output, staged, tensor_file, write_json
@@ -41,6 +47,7 @@ __all__ = [
     "check_output",
     "checked_name",
     "commit",
+    "cut_short",
     "layer_of",
     "model_module",
     "named_targets",

@@ -237,7 +237,7 @@ def _check_patterns(path: Path, name: str, patterns: Mapping[str, Any]) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     text = text_of(path, _LARGEST, "a PEFT adapter's config")
-    check_downloaded(path, text.encode(), "JSON")
+    check_downloaded(text.encode(), "JSON", path)
     raw = parsed_json(text, path)
     if not isinstance(raw, dict):
         raise InputError(path, found=type(raw).__name__, needed="a JSON object")

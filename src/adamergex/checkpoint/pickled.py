@@ -26,7 +26,7 @@ def read_pickle(path: Path, *, allowed: bool) -> Mapping[str, NDArray]:
         AdamergexError: PyTorch is not installed.
     """
     with path.open("rb") as file:
-        check_downloaded(path, file.read(64), "a pickled state dictionary")
+        check_downloaded(file.read(64), "a pickled state dictionary", path)
     if not allowed:
         needed = "safetensors, or --allow-pickle if you trust where this came from"
         raise InputError(path, found="a pickle", needed=needed)

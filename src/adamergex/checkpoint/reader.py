@@ -41,7 +41,7 @@ from adamergex.errors import InputError
 from adamergex.plain import check_downloaded, parsed_json
 from adamergex.step import digest
 
-__all__ = ["WEIGHTS_FILE", "Checkpoint", "TensorInfo", "open_checkpoint"]
+__all__ = ["WEIGHTS_FILE", "Checkpoint", "TensorInfo", "cut_short", "open_checkpoint"]
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
@@ -159,7 +159,7 @@ def _opened(weights: Path) -> tuple[Callable[[str], NDArray], dict[str, TensorIn
     try:
         file = cast(Any, safe_open)(weights, framework="numpy")
     except (SafetensorError, OSError) as error:
-        found = _cut_short(weights, end) or str(error)
+        found = cut_short(weights) or str(error)
         raise InputError(weights, found=found, needed="a whole safetensors file") from None
     tensors: dict[str, TensorInfo] = {}
     offsets: dict[str, int] = {}
@@ -191,7 +191,7 @@ def _data_start(weights: Path) -> int:
     """Where the tensors begin: after the header and the 8 bytes that say how long it is."""
     with weights.open("rb") as file:
         begin = file.read(64)
-    check_downloaded(weights, begin, "a whole safetensors file")
+    check_downloaded(begin, "a whole safetensors file", weights)
     length = int.from_bytes(begin[:8], "little")
     if length > _LONGEST_HEADER and begin.isascii() and begin.decode().isprintable():
         needed = "a whole safetensors file: download it again"
@@ -202,13 +202,19 @@ def _data_start(weights: Path) -> int:
     return 8 + length
 
 
-def _cut_short(weights: Path, end: int) -> str | None:
-    """How much of a file is there whose header promises more; None where it does not."""
+def cut_short(weights: Path) -> str | None:
+    """How much of a safetensors file is there whose header promises more; None where it is whole.
+
+    What is no such file at all may be either.
+    """
     size = weights.stat().st_size
+    with weights.open("rb") as file:
+        end = 8 + int.from_bytes(file.read(8), "little")
+        if end > _LONGEST_HEADER:
+            return None
+        content = file.read(end - 8)
     if size < end:
         return f"{size} bytes, fewer than its header has"
-    with weights.open("rb") as file:
-        content = file.read(end)[8:]
     try:
         header: Any = json.loads(content)
         promised = end + max(int(x["data_offsets"][1]) for x in header.values() if "shape" in x)

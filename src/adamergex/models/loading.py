@@ -20,15 +20,18 @@ from transformers import (
     set_seed,
 )
 
+from adamergex.checkpoint import cut_short
 from adamergex.errors import AdamergexError, InputError
 from adamergex.models.asked import asked_only
 from adamergex.models.backbone import Backbone
 from adamergex.models.builtin import BUILTIN, prepared
 from adamergex.models.sharding import divided
+from adamergex.plain import check_downloaded
 
 __all__ = ["backbone", "backbone_family", "own_backbone", "tokenizer", "unload"]
 
 _ENCODERS = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "Model")
+_MODEL = "a model that transformers loads"
 
 
 @lru_cache(maxsize=8)
@@ -148,8 +151,28 @@ def _readable(name: str) -> Generator[None]:
     except Exception as error:
         if not Path(name).exists():
             raise
+        _check_files(Path(name))
         found = f"{type(error).__name__}: {error}"
-        raise InputError(name, found=found, needed="a model that transformers loads") from error
+        raise InputError(name, found=found, needed=_MODEL) from error
+
+
+def _check_files(model: Path) -> None:
+    """Raises InputError for a file that transformers reads where its download did not come through.
+
+    Only where it has failed: most repositories hold the weights more than once, and who clones one
+    without git-lfs fetches those that are needed.
+    """
+    files = [model] if model.is_file() else sorted(model.iterdir())
+    kinds = {".json", ".safetensors", ".model", ".gguf"}
+    if not any(file.suffix == ".safetensors" for file in files):
+        kinds.add(".bin")
+    for file in (file for file in files if file.suffix in kinds and file.is_file()):
+        subject = [model] if file == model else [model, file.name]
+        with file.open("rb") as content:
+            check_downloaded(content.read(64), _MODEL, *subject)
+        missing = cut_short(file) if file.suffix == ".safetensors" else None
+        if missing is not None:
+            raise InputError(*subject, found=missing, needed=f"{_MODEL}: download it again")
 
 
 def _masked(config: Any) -> bool:

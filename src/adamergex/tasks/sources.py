@@ -19,7 +19,7 @@ from typing import Any
 
 from adamergex.checkpoint import commit
 from adamergex.errors import InputError
-from adamergex.plain import parsed_json
+from adamergex.plain import check_downloaded, parsed_json
 from adamergex.step import digest
 from adamergex.tasks.tables import QUOTINGS, quoting_of
 
@@ -125,6 +125,7 @@ def rows(source: Source, files: Files) -> list[Row]:
     path = files[source["file"]]
     if digest(path) != source["file"]:
         raise InputError(path, found="another content than when the run was planned", needed="it")
+    _check_whole(path, source["format"])
     _check_size(path, source["format"])
     found = _file_rows(path, source["format"], source.get("columns"), source.get("quoting"))
     start, stop = source.get("part") or (None, None)
@@ -160,6 +161,14 @@ def _check_commit(source: Source, data: Any) -> None:
         if _COMMIT.fullmatch(read) and _COMMIT.fullmatch(wanted) and read != wanted:
             needed = f"{wanted}: connect to the Hub"
             raise InputError(source["hub"], "commit in the cache", found=read, needed=needed)
+
+
+def _check_whole(path: Path, kind: str) -> None:
+    """Raises InputError for what a broken download leaves; text may begin as a web page does."""
+    with path.open("rb") as file:
+        begin = file.read(64)
+    if begin and (kind in ("json", "jsonl", "parquet") or begin.startswith(b"version https://")):
+        check_downloaded(begin, f"{kind} that can be read", path)
 
 
 def _check_size(path: Path, kind: str) -> None:
