@@ -4,12 +4,13 @@ import json
 import logging
 import re
 import shutil
+import warnings
 
 import numpy as np
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from adamergex.cli import main
 from adamergex.errors import InputError
@@ -25,7 +26,13 @@ from tests.support.backbones import (
     tiny_tokenizer,
     write_tiny,
 )
-from tests.support.folders import edit_config, edit_tensors, stored_tensors
+from tests.support.folders import (
+    LORA,
+    edit_config,
+    edit_tensors,
+    stored_tensors,
+    write_adapter,
+)
 from tests.support.models import QUIET, gpt2, randomised
 
 pytestmark = [
@@ -156,6 +163,21 @@ def test_an_adapter_of_a_larger_model_is_refused(tiny, folder):
     message = refused(tiny, folder)
     assert module.removeprefix(PEFT) in message
     assert "base" in message
+
+
+@pytest.mark.parametrize("folder", MODULES, indirect=True)
+def test_modules_without_tensors_stay_as_they_are(tiny, tiny_folder, folder):
+    """The file says what the adapter is, not the config's target_modules."""
+    edit_tensors(folder, {n: None for n in stored_tensors(folder) if "layers.1.self_attn" in n})
+    before, said = state(tiny), []
+    with tiny.adapted(folder, notices=said) as model:
+        found = by_rows(tiny, model)
+    assert_untouched(tiny, before)
+    base = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys")
+        wanted = alone(tiny, peft.PeftModel.from_pretrained(base, folder).eval())
+    assert largest_difference(found, wanted) < 2e-4 * max(float(x.abs().max()) for x in wanted)
 
 
 @pytest.mark.parametrize("folder", ["prefix"], indirect=True)
@@ -354,6 +376,62 @@ def test_evaluate_says_so_on_standard_error_and_in_json(
     assert json.loads((tmp_path / "two.json").read_text())["notices"] == [notice]
     assert main([*call[:4], str(renamed(folder, moved)), *call[5:]]) == 2
     assert "nearest is model.layers.0" in capsys.readouterr().err
+
+
+EXPERTS = {"w1": (24, 16), "w2": (16, 24), "w3": (24, 16)}
+OLD = "base_model.model.model.layers.{}.block_sparse_moe.experts.{}.{}"
+
+
+def mixtral():
+    """Of 2 layers with 2 experts, which transformers 5 has as one tensor."""
+    torch.manual_seed(0)
+    config = MixtralConfig(
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        num_local_experts=2,
+        num_experts_per_tok=2,
+    )
+    return MixtralForCausalLM(config).eval().requires_grad_(False)
+
+
+@pytest.mark.filterwarnings("ignore:The following alpha_pattern keys did not match")
+@pytest.mark.parametrize("lands", [True, False])
+def test_modules_that_transformers_has_renamed_since_land(tmp_path, lands):
+    """PEFT knows how: an adapter for each expert of a model of version 4."""
+    rng = np.random.default_rng(0)
+    tensors = {
+        f"{OLD.format(layer, expert, name)}.lora_{part}.weight": rng.normal(size=size).astype("f4")
+        for layer in range(2)
+        for expert in range(2)
+        for name, (out, inner) in EXPERTS.items()
+        for part, size in (("A", (2, inner)), ("B", (out, 2)))
+    }
+    folder = write_adapter(tmp_path, {**LORA, "target_modules": list(EXPERTS)}, tensors)
+    base, ids = Backbone(mixtral(), tiny_tokenizer()), torch.tensor([[3, 7, 1, 30]])
+    if not lands:
+        renamed(folder, lambda name: name.replace("layers.1", "layers.7"))
+        assert "layers.7" in refused(base, folder)
+        return
+    before = state(base)
+    with base.adapted(folder) as model, torch.no_grad():
+        found = model(ids).logits
+    assert_untouched(base, before)
+    model = mixtral()
+    for layer in range(2):
+        experts = model.model.layers[layer].mlp.experts
+        for expert in range(2):
+            w1, w2, w3 = (
+                2
+                * torch.tensor(tensors[f"{name}.lora_B.weight"] @ tensors[f"{name}.lora_A.weight"])
+                for name in (OLD.format(layer, expert, w) for w in EXPERTS)
+            )
+            experts.gate_up_proj[expert] += torch.cat([w1, w3])
+            experts.down_proj[expert] += w2
+    torch.testing.assert_close(found, model(ids).logits)
 
 
 @pytest.mark.parametrize("folder", ["lora", "dora", "ia3"], indirect=True)

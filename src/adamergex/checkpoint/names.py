@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from adamergex.checkpoint.config import AdapterConfig, LoraConfig, PrefixConfig
 from adamergex.checkpoint.parts import Part, part_of, saved_module
@@ -19,13 +19,13 @@ _LONGEST = 256
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _PROMPT = "prompt_embeddings"
-_RAW_PROMPT = re.compile(r"prompt_encoder\.[^.]+\.embedding\.weight")
+_RAW_PROMPT = ("prompt_encoder", "embedding", "weight")
+"""Its name in a model's own state, but for the adapter's name, which stands second."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """A checkpoint's tensors, sorted by what they are.
 
     Attributes:
@@ -63,12 +63,13 @@ def laid_out(shapes: Shapes, config: AdapterConfig, file: object) -> Layout:
         checked_name(name, file)
     reading = _Reading(shapes, config, file)
     modules = reading.modules
-    needed = _needed_parts(config)
+    needed, saved = _needed_parts(config), config.saved_whole
     for module, parts in modules.items():
         if set(parts) != needed:
             found = " and ".join(sorted(parts))
             raise InputError(file, module, found=found, needed=" and ".join(sorted(needed)))
-        _check_module(module, config, file)
+        if saved or ".base_layer" in module:
+            _check_module(module, saved, file)
     if not modules:
         raise InputError(file, found="no adapter tensor", needed=f"{config.peft_type} tensors")
     biases, whole = reading.others()
@@ -99,15 +100,15 @@ class _Reading:
         self._changes: set[str] = set()
         self._others: list[str] = []
         prefix = "base_model." if isinstance(config, PrefixConfig) else "base_model.model."
-        plain = unwrapped(sorted(shapes), prefix, file)
+        plain, self._wrappers, bare = unwrapped(sorted(shapes), prefix, file)
         copies: list[tuple[str, str]] = []
-        for stored, name in plain.names.items():
+        for stored, name in plain.items():
             part = part_of(name)
             if part is not None:
                 self._add_part(part, stored)
-            elif name == _PROMPT or _RAW_PROMPT.fullmatch(name):
+            elif name == _PROMPT or _is_raw_prompt(name):
                 self._add_prompt(name, stored)
-            elif stored in plain.bare:  # what is beside the model that PEFT knows
+            elif stored in bare:  # what is beside the model that PEFT knows
                 needed = f"{prefix} before it, as before others, or an adapter's tensor"
                 raise InputError(file, "tensor", found=stored, needed=needed)
             elif ".modules_to_save." in name or ".original_module." in name:
@@ -117,7 +118,6 @@ class _Reading:
                 self._others.append(name)
         for name, stored in copies:
             self._add_copy(name, stored)
-        self._wrappers = plain.changes
         if len(self._adapters) > 1:
             found = " and ".join(str(name or "none") for name in self._adapters)
             needed = f"tensors of one adapter: {' and '.join(self._adapters.values())}"
@@ -157,9 +157,10 @@ class _Reading:
         self.stored[name] = stored
 
     def _add_part(self, part: Part, stored: str) -> None:
-        parts = self.modules.setdefault(part.module, {})
-        self._add(parts.setdefault(part.part, part.name), stored)
-        self._note(part.adapter, stored, f"without the adapter's name, {part.adapter}")
+        module, kind, name, adapter = part
+        self._add(self.modules.setdefault(module, {}).setdefault(kind, name), stored)
+        if adapter is not None or None not in self._adapters:
+            self._note(adapter, stored, f"without the adapter's name, {adapter}")
 
     def _add_prompt(self, name: str, stored: str) -> None:
         if name != _PROMPT:
@@ -206,6 +207,11 @@ class _Reading:
         return name
 
 
+def _is_raw_prompt(name: str) -> bool:
+    first, *parts = name.split(".")
+    return (first, *parts[1:]) == _RAW_PROMPT
+
+
 def _needed_parts(config: AdapterConfig) -> set[str]:
     if not isinstance(config, LoraConfig):
         return {"vector"} if config.peft_type == "IA3" else {"prefix"}
@@ -213,13 +219,19 @@ def _needed_parts(config: AdapterConfig) -> set[str]:
     return {"a", "b", *(part for part, present in optional.items() if present)}
 
 
-def _check_module(module: str, config: AdapterConfig, file: object) -> None:
-    """Raises InputError for a module that PEFT would not put an adapter on."""
+def _check_module(module: str, saved: tuple[str, ...], file: object) -> None:
+    """Raises InputError for a module that PEFT would not put an adapter on.
+
+    Args:
+        module: The module.
+        saved: Names of modules that are saved whole.
+        file: Where its tensors are, for the message.
+    """
     parts = module.split(".")
     if "base_layer" in parts:
         needed = "a module of the base model: base_layer is what is beneath another adapter"
         raise InputError(file, "module", found=module, needed=needed)
-    saved = next((name for name in config.saved_whole if name in parts), None)
-    if saved is not None:
-        needed = f"none: PEFT puts no adapter on {saved}, which is saved whole"
+    whole = next((name for name in saved if name in parts), None)
+    if whole is not None:
+        needed = f"none: PEFT puts no adapter on {whole}, which is saved whole"
         raise InputError(file, module, found="an adapter's tensors", needed=needed)

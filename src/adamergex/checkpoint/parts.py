@@ -51,21 +51,23 @@ def part_of(name: str) -> Part | None:
     PEFT leaves the adapter's own name out when it saves; a model's own state has it:
     `lora_A.default.weight`, `ia3_l.default`.
     """
-    parts = name.split(".")
-    for inside in (1, 2, 3):  # from the kind's name to the end
-        if len(parts) <= inside:
-            return None
-        module, (kind, *tail) = ".".join(parts[:-inside]), parts[-inside:]
-        if tail and (kind, tail[-1]) in _WITH_LEAF:
-            adapter = tail[0] if len(tail) == 2 else None
-            # PEFT writes a magnitude without `.weight`, and loads it with it too.
-            leaf = [] if adapter and kind == "lora_magnitude_vector" else tail[-1:]
-            whole = ".".join([module, kind, *leaf])
-            return Part(module, _WITH_LEAF[kind, tail[-1]], whole, adapter)
-        if kind in _WITHOUT_LEAF and len(tail) < 2:
-            adapter = tail[0] if tail else None
-            return Part(module, _WITHOUT_LEAF[kind], f"{module}.{kind}", adapter)
-    return None
+    head, _, leaf = name.rpartition(".")
+    module, _, kind = head.rpartition(".")
+    part = _WITH_LEAF.get((kind, leaf))
+    if part is not None:
+        return Part(module, part, name, None) if module else None
+    if leaf in _WITHOUT_LEAF:
+        return Part(head, _WITHOUT_LEAF[leaf], name, None) if head else None
+    if kind in _WITHOUT_LEAF:
+        return Part(module, _WITHOUT_LEAF[kind], head, leaf) if module else None
+    # What is called `kind` above may be the adapter.
+    module, _, above = module.rpartition(".")
+    part = _WITH_LEAF.get((above, leaf))
+    if part is None or not module:
+        return None
+    # PEFT writes a magnitude without `.weight`, and loads it with it too.
+    tail = "" if part == "magnitude" else f".{leaf}"
+    return Part(module, part, f"{module}.{above}{tail}", kind)
 
 
 def saved_module(name: str) -> tuple[str, str | None]:

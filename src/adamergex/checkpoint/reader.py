@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from weakref import finalize
 
 import numpy as np
@@ -36,7 +36,6 @@ from adamergex.checkpoint.hub import resolved
 from adamergex.checkpoint.names import Layout, laid_out
 from adamergex.checkpoint.parts import model_module
 from adamergex.checkpoint.patterns import ways
-from adamergex.checkpoint.pickled import read_pickle
 from adamergex.errors import InputError
 from adamergex.plain import check_downloaded, parsed_json
 from adamergex.step import digest
@@ -55,8 +54,7 @@ _MOST_WAYS = 10**9
 """To try patterns on names: up to a minute, where without a limit it could be years."""
 
 
-@dataclass(frozen=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """Shape and dtype of a stored tensor."""
 
     shape: tuple[int, ...]
@@ -138,6 +136,8 @@ def open_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkp
     config = read_config(folder / CONFIG_FILE)
     weights, pickled = folder / WEIGHTS_FILE, folder / PICKLE_FILE
     if not weights.is_file() and pickled.is_file():
+        from adamergex.checkpoint.pickled import read_pickle  # few need it
+
         weights = pickled
         stored = read_pickle(pickled, allowed=allow_pickle)
         found = {k: _info(pickled, k, str(x.dtype), x.shape) for k, x in stored.items()}

@@ -14,6 +14,7 @@ __all__ = ["VLLM_RANKS", "obstacles", "serving_rank"]
 
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM takes for --max-lora-rank."""
+_FACTORS = (".lora_A.weight", ".lora_B.weight", ".lora_embedding_A", ".lora_embedding_B")
 _HEADS = ("classifier", "score")
 """What vLLM takes in modules_to_save."""
 
@@ -32,28 +33,28 @@ def obstacles(
         config: What adapter_config.json says.
         shapes: Tensor name, as PEFT writes it -> shape.
     """
-    both = _not_plain(config, shapes)
+    others = sorted(name for name in shapes if not name.endswith(_FACTORS))
+    both = _not_plain(config, shapes, others)
     if both is not None:
         return {"vLLM": both, "llama.cpp": both}
-    others = sorted(name for name in shapes if part_of(name) is None)
     return {"vLLM": _vllm(config, others), "llama.cpp": _llama_cpp(config, others)}
 
 
-def _not_plain(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+def _not_plain(
+    config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], others: list[str]
+) -> str | None:
     """Why neither serves it."""
     if config.get("peft_type") != "LORA":
         return f"it serves LoRA, not {config.get('peft_type')}"
-    found = {part.part: name for name in shapes if (part := part_of(name)) is not None}
+    found = {part.part: name for name in others if (part := part_of(name)) is not None}
     if config.get("use_dora") or "magnitude" in found:
         return "it does not serve DoRA"
     if config.get("lora_bias") or "bias" in found:
         return f"it does not serve biases in LoRA's B ({found.get('bias', 'lora_bias')})"
-    bias = config.get("bias", "none") != "none" or any(
-        n.endswith("base_layer.bias") for n in shapes
-    )
-    if bias:
+    trained = any(name.endswith("base_layer.bias") for name in others)
+    if trained or config.get("bias", "none") != "none":
         return "it does not serve trained biases of the base model"
-    kernel = next((n for n, shape in shapes.items() if part_of(n) and len(shape) > 2), None)
+    kernel = next((n for n, s in shapes.items() if len(s) > 2 and n.endswith(_FACTORS)), None)
     return f"it does not serve convolutions ({kernel})" if kernel else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from adamergex.checkpoint.config import Ia3Config, PrefixConfig
@@ -75,14 +75,16 @@ def _rule(
         return re.compile(given).fullmatch if known else lambda _: None
     wanted = set(given or ())
     if parts:
-        return lambda name: not wanted.isdisjoint(_ends(name))
+        return lambda name: any(end in wanted for end in _ends(name))
     return lambda name: name.endswith(tuple(wanted))
 
 
-def _ends(name: str) -> Iterable[str]:
-    """The name, and what is behind each of its dots."""
-    parts = name.split(".")
-    return (".".join(parts[i:]) for i in range(len(parts)))
+def _ends(name: str) -> Iterator[str]:
+    """What is behind each of the name's dots, from the last one on, and the name."""
+    dot = len(name)
+    while (dot := name.rfind(".", 0, dot)) >= 0:
+        yield name[dot + 1 :]
+    yield name
 
 
 def _is_cheap(pattern: str, names: Sequence[str]) -> bool:

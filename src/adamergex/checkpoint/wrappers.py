@@ -8,13 +8,11 @@ taken away where they can mean nothing else; any other name in front is refused.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from adamergex.errors import InputError
 
-__all__ = ["Unwrapped", "unwrapped"]
+__all__ = ["unwrapped"]
 
 _PRIVATE = frozenset(
     # No model calls a part of its own so: they are wrappers wherever they stand.
@@ -33,25 +31,13 @@ _MODULE = "module"
 _ROOT = "base_model"
 _OUTSIDE = ("prompt_embeddings", "prompt_encoder")
 """What prefix tuning has beside the base model."""
-_ODD = re.compile(rf"\.(?:{'|'.join(sorted(_PRIVATE))}|{_MODULE}|{_ROOT})(?=\.|$)")
+_ODD = ("._", f".{_MODULE}.", f".{_ROOT}.")
+"""What a name that is PEFT's has not."""
 
 
-@dataclass(frozen=True)
-class Unwrapped:
-    """Names as PEFT has them, but for the adapter's own name.
-
-    Attributes:
-        names: Name in the file -> that name.
-        changes: What was changed, in words; empty where nothing was.
-        bare: Names in the file that have no prefix, where others have it.
-    """
-
-    names: Mapping[str, str]
-    changes: tuple[str, ...]
-    bare: frozenset[str]
-
-
-def unwrapped(names: Iterable[str], prefix: str, file: object) -> Unwrapped:
+def unwrapped(
+    names: Iterable[str], prefix: str, file: object
+) -> tuple[dict[str, str], list[str], set[str]]:
     """The names without wrappers, each beginning with PEFT's prefix.
 
     Args:
@@ -62,13 +48,17 @@ def unwrapped(names: Iterable[str], prefix: str, file: object) -> Unwrapped:
     Raises:
         InputError: A name that has something else before PEFT's prefix, PEFT's prefix twice, or
             `module` inside.
+
+    Returns:
+        Name in the file -> as PEFT has it, but for the adapter's own name; what was changed, in
+        words; those names in the file that have no prefix, where others have it.
     """
     found: dict[str, str] = {}
     removed: set[str] = set()
     bare: list[str] = []
     prefixed = False
     for name in names:
-        if name.startswith(prefix) and not _ODD.search(name, len(prefix) - 1):
+        if name.startswith(prefix) and not any(odd in name for odd in _ODD):
             found[name], prefixed = name, True
             continue
         parts, wrappers = _split(name)
@@ -86,7 +76,7 @@ def unwrapped(names: Iterable[str], prefix: str, file: object) -> Unwrapped:
         found[name], prefixed = prefix + ".".join(inside), True
     changes = [f"without {name}" for name in sorted(removed)]
     changes += [f"with {prefix} before them"] if bare else []
-    return Unwrapped(found, tuple(changes), frozenset(bare if prefixed else ()))
+    return found, changes, set(bare if prefixed else ())
 
 
 def _split(name: str) -> tuple[list[str], set[str]]:

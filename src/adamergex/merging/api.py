@@ -50,12 +50,12 @@ class Merged:
         biases = additive(three, options.dtype, options.scale)
         self._units: list[Unit] = [*self.outline.units, *biases, *kept(three.task)]
 
-    @property
+    @cached_property
     def config(self) -> dict[str, object]:
         """The adapter_config.json of the result."""
         return written_config(self.three.task, self.outline)
 
-    @property
+    @cached_property
     def tensor_infos(self) -> dict[str, TensorInfo]:
         """Tensor name -> shape and dtype of the result, known before anything is computed."""
         return {name: info for unit in self._units for name, info in unit.tensors.items()}

@@ -44,6 +44,8 @@ def described(checkpoint: Checkpoint) -> dict[str, Any]:
         "saved_whole": list(checkpoint.layout.whole),
         "trained_biases": len(checkpoint.layout.biases),
     }
+    if checkpoint.layout.renamed:
+        facts["tensor_names"] = list(checkpoint.layout.renamed)
     if isinstance(config, LoraConfig):
         facts["ranks"] = sorted({checkpoint.shape(m, "a")[0] for m in modules})
         facts["scalings"] = sorted({checkpoint.scaling(m) for m in modules})

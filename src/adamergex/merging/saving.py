@@ -103,7 +103,7 @@ def save_adapter(
             "schema": 1,
             **summary,
             **outcome.facts,
-            **served(config, infos),
+            **({} if "obstacles" in summary else served(config, infos)),
             "inputs": dict(zip(inputs, provenance, strict=True)),
             "versions": versions(),
         }

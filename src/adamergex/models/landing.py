@@ -73,6 +73,9 @@ def attached(model: Any, checkpoint: Checkpoint) -> PeftModel:
     """
     config: Any = PeftConfig.from_pretrained(str(checkpoint.folder))
     config.inference_mode = True
+    for field in ("init_lora_weights", "init_ia3_weights"):
+        if hasattr(config, field):  # without effect where there are no tensors to load
+            setattr(config, field, True)
     if fits(model, checkpoint) and not isinstance(checkpoint.config, PrefixConfig):
         # Not what the config says: a pattern from outside may take PEFT years to match.
         for field, value in named_targets(checkpoint).items():
@@ -102,12 +105,15 @@ def put_back(wrapped: Any) -> None:
         weight.data.copy_(before)
 
 
-def land(wrapped: Any, checkpoint: Checkpoint) -> None:
+def land(wrapped: Any, checkpoint: Checkpoint) -> list[str]:
     """Loads an adapter's tensors, all of them; what they are written over is remembered.
 
+    Returns:
+        Tensors of the model's adapter that the file has not: they are as PEFT begins them.
+
     Raises:
-        InputError: One that has no place in the model, or another shape than its place; a place
-            that has none.
+        InputError: One that has no place in the model, or another shape than its place; a module
+            that is saved whole and is not there.
     """
     tensors = {name: torch.from_numpy(wide(checkpoint.read(name))) for name in checkpoint.tensors}
     file, own = checkpoint.weights, dict(wrapped.named_parameters(remove_duplicate=False))
@@ -129,15 +135,12 @@ def land(wrapped: Any, checkpoint: Checkpoint) -> None:
         raise InputError(file, _in_file(name), found=has, needed=needed) from error
     lost = next((name for name in found.unexpected_keys if name != _PROMPT), None)
     if lost is not None:
-        places = (name.removeprefix(_PREFIX) for name in wrapped.state_dict())
+        places = (_in_file(name).removeprefix(_PREFIX) for name in wrapped.state_dict())
         needed = f"a place in the base model{nearest(lost.removeprefix(_PREFIX), places)}"
         raise InputError(file, lost, found="no place for it", needed=needed)
-    kinds = {"LORA": "lora_", "IA3": "ia3_"}
-    kind = kinds.get(checkpoint.config.peft_type)
-    empty = next((k for k in found.missing_keys if kind and kind in k and ".default" in k), None)
-    if empty is not None:
-        needed = "it: the config has an adapter there"
-        raise InputError(file, _in_file(empty), found="no such tensor", needed=needed)
+    kind = {"LORA": "lora_", "IA3": "ia3_"}.get(checkpoint.config.peft_type)
+    missing = (name for name in found.missing_keys if kind and kind in name)
+    return [_in_file(name) for name in missing]
 
 
 def _in_file(name: str) -> str:

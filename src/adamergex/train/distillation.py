@@ -130,7 +130,10 @@ def _continued(backbone: Backbone, start: Path) -> Any:
     config.inference_mode = False
     model = wrapped(backbone, config)
     try:
-        land(model, checkpoint)
+        missing = land(model, checkpoint)
+        if missing:
+            needed = "it, as the config has an adapter there"
+            raise InputError(start, missing[0], found="no such tensor", needed=needed)
     except InputError:
         backbone.restored(model)
         raise
