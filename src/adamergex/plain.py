@@ -5,16 +5,26 @@ And what lies in a file's place where a download did not come through.
 
 from __future__ import annotations
 
+import codecs
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from adamergex.errors import InputError
 
-__all__ = ["DEEPEST", "check_downloaded", "parsed_json", "text_of"]
+__all__ = ["DEEPEST", "check_downloaded", "decoded", "parsed_json", "text_of"]
 
 DEEPEST = 32
 """Brackets within brackets: no config is as deep, and what copies or prints one is recursive."""
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # which begins as that of UTF-16 does
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+"""Byte order marks, as Windows puts them at the beginning of a file, and what they stand for."""
 
 _POINTERS = (
     b"version https://git-lfs.github.com/spec/",
@@ -63,24 +73,51 @@ def text_of(path: Path, most: int, what: str) -> str:
         raise InputError(path, found=f"more than {most} bytes", needed=f"at most {most}")
     if content:  # an empty text is one, and may be an empty recipe
         check_downloaded(content, what, path)
+    return decoded(content, path, what)
+
+
+def decoded(content: bytes, path: Path, what: str) -> str:
+    """The text that a file's bytes are: UTF-8, or what their byte order mark says.
+
+    Args:
+        content: The bytes.
+        path: The file, and
+        what: what it should be, for the message.
+
+    Raises:
+        InputError: Bytes of another encoding, with the line that the first of them is on.
+    """
+    mark, encoding = next(
+        ((mark, name) for mark, name in _MARKS if content.startswith(mark)), (b"", "utf-8")
+    )
     try:
-        return content.decode("utf-8")
-    except UnicodeError as error:
-        raise InputError(path, found=str(error), needed=f"{what}, in UTF-8") from None
+        return str(memoryview(content)[len(mark) :], encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, len(mark) + error.start) + 1
+        found = f"line {line}: {error.reason}, byte {content[len(mark) + error.start]:#04x}"
+        needed = f"{what}, in UTF-8 (iconv -f WINDOWS-1252 -t UTF-8, or as its language is written)"
+        raise InputError(path, found=found, needed=needed) from None
 
 
-def parsed_json(text: str, *subject: object) -> Any:
+def parsed_json(text: str, *subject: object, number: Callable[[str], Any] | None = None) -> Any:
     """The content of a JSON text.
 
     Args:
         text: The text.
         subject: Where it is from, for the message.
+        number: What to make of a number as it is written; by default Python's own.
 
     Raises:
         InputError: Not JSON, a key twice in one object, or brackets too deep.
     """
     try:
-        content = json.loads(text, object_pairs_hook=_unique)
+        content = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_int=number,
+            parse_float=number,
+            parse_constant=number,
+        )
     except _DuplicateError as error:
         raise InputError(*subject, str(error), found="the field twice", needed="it once") from None
     except (ValueError, RecursionError) as error:

@@ -196,6 +196,21 @@ def test_a_task_is_written_for_lm_eval(tmp_path, capsys):
     assert config["test_split"] == "test"
 
 
+def test_how_a_file_was_read_and_what_was_left_out_is_said(tmp_path, capsys):
+    (tmp_path / "a.tsv").write_text('category\ttext\ntravel\t"She said ""go""."\nfood\tRice.\n')
+    asked = ["tasks", "sib200", "--language", "sw", "--data-files", f"test={tmp_path / 'a.tsv'}",
+             "--output", str(tmp_path / "tasks")]  # fmt: skip
+    assert main(asked) == 2
+    assert "a.tsv: row 1, answer: found food (line 3)" in capsys.readouterr().err
+    run(*asked, "--bad-rows", "skip")
+    out, err = capsys.readouterr()
+    assert "a.tsv: fields between tabs; quotation marks around fields are csv's" in err
+    assert "test: 1 rows left out" in err
+    place = yaml.safe_load(Path(out.strip()).read_text())["dataset_kwargs"]["data_files"]["test"]
+    (line,) = Path(place).read_text().splitlines()
+    assert json.loads(line) == {"category": "travel", "text": 'She said "go".'}
+
+
 def test_a_second_run_does_nothing_anew(finished):
     output, (results, steps) = finished
     assert results_of(output) == results

@@ -6,9 +6,9 @@ import json
 import pytest
 from pydantic import BaseModel
 
-from adamergex.methods import METHODS
+from adamergex.methods import METHODS, Catalog
 from adamergex.plan import planned
-from adamergex.recipe import Recipe, demo_recipe
+from adamergex.recipe import DataFiles, Recipe, Reference, demo_recipe
 from adamergex.step import in_order
 
 REFERENCES = [
@@ -102,6 +102,7 @@ CASES = [
         "T labels",
         before=LABELLED,
     ),
+    Case("bad_rows", {"bad_rows": "skip"}, {*TRAINED, "score"}),
     # Settings are chosen among by what they are called in the report.
     Case("reference.name", second("name", "other"), {"select"}, "choose"),
     *(
@@ -169,12 +170,30 @@ ELSEWHERE = {
         f"data_files.{key}": "test_where_files_lie_changes_nothing_and_what_is_in_them_does"
         for key in ("train", "dev", "test", "columns")
     },
+    "data_files.quoting": "test_quotation_marks_are_part_of_what_a_file_is",
+    "reference.quoting": "test_quotation_marks_are_part_of_what_a_file_is",
 }
 
 
 def test_every_field_is_here():
     """A field that is added to the schema needs a case."""
     assert {case.field for case in CASES} - {"adapter"} == set(leaves()) - set(ELSEWHERE)
+
+
+def test_quotation_marks_are_part_of_what_a_file_is(tmp_path):
+    (tmp_path / "a.tsv").write_text('text\n"x"\n')
+    found = []
+    for quoting in ("csv", "none"):
+        files = {"train": "a.tsv", "quoting": quoting}
+        catalog = Catalog("en", tmp_path, {"sib200": DataFiles(**files)})
+        reference = Reference(task="causal-lm", text="a.tsv", quoting=quoting)
+        found.append(
+            (
+                catalog.find(catalog.task("sib200"), "en", "train").config["source"]["quoting"],
+                catalog.reference(reference, "en").config["lines"]["source"]["quoting"],
+            )
+        )
+    assert found == [("csv", "csv"), ("none", "none")]
 
 
 def plan(sections):

@@ -64,6 +64,47 @@ def test_a_row_without_text_is_named(tmp_path, second):
         examples(wanted, {source["file"]: path})
 
 
+@pytest.mark.parametrize("kind", [TRANSLATION, PROJECTED])
+def test_a_line_that_is_no_text_may_be_left_out_with_its_pair(tmp_path, kind):
+    wanted, files = described(tmp_path, "abc", "xyz", None, **kind)
+    (tmp_path / "sw.jsonl").write_text('{"text": "a"}\n{"text": null}\n{"text": "c"}\n')
+    source, path = file_source("sw.jsonl", tmp_path)
+    wanted["lines"] |= {"source": source, "bad_rows": "skip"}
+    found = examples(wanted, files | {source["file"]: path}, ["1", "2", "3"])
+    pairs = {"a in English:": " x", "c in English:": " z"}
+    if kind is PROJECTED:  # labels of the source lines
+        pairs = {"a =": " 1", "c =": " 3"}
+    assert {row.prompt: row.completion for row in found} == pairs
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_an_empty_line_does_not_shift_what_comes_after_it(tmp_path, kind):
+    """It may stand for a line that was lost; another one further on makes the numbers equal."""
+    made, files = [], {}
+    for name, lines in [("en", ["1", "", "2", "3"]), ("sw", ["1", "2", "", "3"])]:
+        row = '{{"text": "{0}", "n": "{0}"}}' if kind == "jsonl" else "{0},{0}"
+        content = ["text,n"] * (kind == "csv") + [line and row.format(line) for line in lines]
+        (tmp_path / f"{name}.{kind}").write_text("\n".join(content) + "\n\n")
+        source, path = file_source(f"{name}.{kind}", tmp_path)
+        made.append({"source": source, "column": "text", "max_samples": None})
+        files[source["file"]] = path
+    for en, sw, fits in [(made[0], made[1], False), (made[0], made[0], True)]:
+        wanted = {**TRANSLATION, "lines": sw, "source_lines": en}
+        if fits:
+            assert len(examples(wanted, files)) == 3
+            continue
+        with pytest.raises(InputError, match=rf"en\.{kind}: row 1: found an empty line before it"):
+            examples(wanted, files)
+
+
+def test_a_line_that_a_task_does_not_fit_is_named_by_its_file(tmp_path):
+    lines, files = text(tmp_path, "x.txt", ["one", "two"])
+    task = {**FREE, "doc_to_text": "{{text.split('n')[1]}}"}
+    wanted = {"rows": "unlabelled", "task": task, "field": "text", "lines": lines}
+    with pytest.raises(InputError, match=r"x\.txt: row 1: found .* \(line 2\); needed templates"):
+        questions(wanted, files)
+
+
 def test_answers_in_free_text_are_learnt_as_the_task_would_write_them(tmp_path):
     lines, files = text(tmp_path, "x.txt", ["one", "two", "three"])
     wanted = {"rows": "unlabelled", "task": FREE, "field": "text", "lines": lines}

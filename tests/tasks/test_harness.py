@@ -158,7 +158,7 @@ def test_a_template_does_not_reach_python(key, template):
         (CHOICE, [], "rows: found 0"),
         ({**CHOICE, "doc_to_text": "{{nothing}}"}, ROWS, "needed templates over text, label"),
         ({**CHOICE, "doc_to_target": "{{text}}"}, ROWS, "answer: found row 0; needed a choice"),
-        (CHOICE, [{"text": "x", "label": 3}], "row 0: found IndexError"),
+        (CHOICE, [{"text": "x", "label": 3}], "row 0, answer: found 3"),
         (CHOICE, [{"text": "x", "label": -1}], "answer: found -1; needed a choice"),
         (CHOICE, [{"text": "x", "label": 0.5}], "row 0"),
         (CHOICE, [{"text": "x", "label": float("nan")}], "row 0"),

@@ -9,7 +9,7 @@ from adamergex.errors import InputError, printable
 from adamergex.methods import Catalog
 from adamergex.models import Backbone, tokenizer
 from adamergex.recipe import Recipe
-from adamergex.tasks import FROM_T, Data, Example, examples
+from adamergex.tasks import FROM_T, Data, Example, examples, readings
 
 __all__ = ["print_preview"]
 
@@ -47,6 +47,8 @@ def _show(console: Console, title: str, rows: Data, tokens: Backbone, recipe: Re
     console.print(
         f"[bold]{title}[/]: {len(found)} rows, {total} tokens, {learnt} of them with loss"
     )
+    for line in readings(rows):
+        console.print(Text(printable(line), "dim"))
     console.print(_marked(found[0]))
     console.print()
 

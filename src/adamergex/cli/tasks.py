@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ _data_files = click.option(
     metavar="SPLIT=PATH",
     multiple=True,
     help="train, dev or test from a local file, in place of the Hub's; may be repeated.",
+)
+_bad_rows = click.option(
+    "--bad-rows",
+    type=click.Choice(["refuse", "skip"]),
+    help="What is done with rows that the task does not fit; by default what the recipe says.",
 )
 _max_samples = click.option(
     "--max-samples", type=click.IntRange(1), help="The most items of a split, drawn at random."
@@ -38,6 +44,7 @@ _recipe = click.option(
     help="Write the task and its rows for `lm_eval --include_path DIR`.",
 )
 @_data_files
+@_bad_rows
 @_max_samples
 @_recipe
 @options.debug
@@ -46,6 +53,7 @@ def tasks(
     language: str | None,
     output: Path | None,
     data_files: tuple[str, ...],
+    bad_rows: str | None,
     max_samples: int | None,
     recipe: Path | None,
 ) -> None:
@@ -61,7 +69,7 @@ def tasks(
         return
     if language is None:
         raise InputError("--language", found="none", needed="a code")
-    catalog = _catalog(name, data_files, recipe, max_samples)
+    catalog = _catalog(name, data_files, recipe, max_samples, bad_rows)
     click.echo(_write(catalog, name, language, output))
 
 
@@ -74,6 +82,7 @@ def tasks(
     "--split", type=click.Choice(["train", "dev", "test"]), default="test", show_default=True
 )
 @_data_files
+@_bad_rows
 @_max_samples
 @_recipe
 @click.option(
@@ -92,6 +101,7 @@ def evaluate(
     language: str,
     split: str,
     data_files: tuple[str, ...],
+    bad_rows: str | None,
     max_samples: int | None,
     recipe: Path | None,
     output: Path | None,
@@ -101,15 +111,19 @@ def evaluate(
     """Score a model, or an adapter on it, on one task in one language."""
     from adamergex.errors import printable
     from adamergex.score import scored
+    from adamergex.tasks import readings
 
-    catalog = _catalog(task, data_files, recipe, max_samples)
+    catalog = _catalog(task, data_files, recipe, max_samples, bad_rows)
     asked = catalog.rows(catalog.task(task), language, split)
+    _say(readings(asked))
     record = scored(model, adapter, asked.config, asked.files, allow_pickle=allow_pickle)
     if output is not None:
         text = jsonlib.dumps(record, indent=1, ensure_ascii=False)
         output.write_text(text + "\n", encoding="utf-8")
     kept = ("n", "metric", "score", "standard_error", "metrics", "chance", "majority")
     facts = {"task": task, "language": language, **{key: record[key] for key in kept}}
+    if "left_out" in record:
+        facts["left_out"] = record["left_out"]
     facts["notices"] = record.get("notices", [])
     for notice in facts["notices"]:
         click.echo(f"adamergex: warning: {printable(notice)}", err=True)
@@ -142,7 +156,8 @@ def lm_eval(arguments: tuple[str, ...]) -> None:
 def _lines(facts: dict[str, Any]) -> list[str]:
     error = facts["standard_error"]
     spread = f" ± {error:.3f}" if error is not None else ""
-    lines = [f"{facts['task']}, {facts['language']}: {facts['n']} items"]
+    left_out = f", {facts['left_out']} rows left out" if facts.get("left_out") else ""
+    lines = [f"{facts['task']}, {facts['language']}: {facts['n']} items{left_out}"]
     for metric, value in facts["metrics"].items():
         first = metric == facts["metric"]
         lines.append(f"{metric} {value:.3f}{spread if first else ''}")
@@ -151,8 +166,19 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _say(lines: Sequence[str]) -> None:
+    from adamergex.errors import printable
+
+    for line in lines:
+        click.echo(printable(line), err=True)
+
+
 def _catalog(
-    task: str, data_files: tuple[str, ...], recipe: Path | None, max_samples: int | None
+    task: str,
+    data_files: tuple[str, ...],
+    recipe: Path | None,
+    max_samples: int | None,
+    bad_rows: str | None,
 ) -> Any:
     """Where rows come from: a recipe, options, or both."""
     from adamergex.errors import InputError
@@ -168,18 +194,30 @@ def _catalog(
                 raise InputError("--data-files", found=given, needed="train=, dev= or test=PATH")
             places[split] = str(Path.cwd() / path)
         name = catalog.task(task).name
-        catalog.data_files = {**catalog.data_files, name: DataFiles(**places)}
+        known = catalog.data_files.get(name, DataFiles())
+        how = {"columns": known.columns, "quoting": known.quoting}
+        catalog.data_files = {**catalog.data_files, name: DataFiles(**places, **how)}
     if max_samples is not None:
         catalog.max_samples = Samples(train=max_samples, dev=max_samples, test=max_samples)
+    if bad_rows is not None:
+        catalog.bad_rows = bad_rows
     return catalog
 
 
 def _write(catalog: Any, name: str, language: str, output: Path) -> Path:
-    from adamergex.tasks import questions, write_task
+    from adamergex.tasks import questions, readings, write_task
 
     task = catalog.task(name)
     found = {split: catalog.find(task, language, split) for split in ("train", "dev", "test")}
-    rows = {split: questions(data.config, data.files).rows for split, data in found.items() if data}
+    rows: dict[str, Any] = {}
+    for split, data in found.items():
+        if data is None:
+            continue
+        asked = questions(data.config, data.files)
+        rows[split] = asked.rows
+        _say(readings(data))
+        if asked.skipped:
+            _say([f"{split}: {len(asked.skipped)} rows left out, as {asked.skipped[0]}"])
     return write_task(task.in_language(language), rows, output)
 
 

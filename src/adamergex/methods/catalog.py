@@ -38,6 +38,7 @@ class Catalog:
         folder: Where relative paths start.
         data_files: Task -> local files in place of its data set.
         max_samples: The most rows of each split.
+        bad_rows: `refuse` or `skip`, see Recipe.
     """
 
     def __init__(
@@ -46,16 +47,20 @@ class Catalog:
         folder: Path,
         data_files: Mapping[str, DataFiles] | None = None,
         max_samples: Samples | None = None,
+        bad_rows: str = "refuse",
     ) -> None:
         self.source = source
         self.folder = folder
         self.data_files = data_files or {}
         self.max_samples = max_samples or Samples()
+        self.bad_rows = bad_rows
 
     @classmethod
     def of(cls, recipe: Recipe) -> Catalog:
         """The data of a recipe."""
-        return cls(recipe.source, recipe.folder, recipe.data_files, recipe.max_samples)
+        return cls(
+            recipe.source, recipe.folder, recipe.data_files, recipe.max_samples, recipe.bad_rows
+        )
 
     def task(self, name: str) -> Task:
         """A built-in task by its name, or one by its path."""
@@ -75,7 +80,12 @@ class Catalog:
         asked = {key: value for key, value in config.items() if key not in _OWN}
         most = getattr(self.max_samples, split)
         description = {"rows": "task", "task": asked, "source": found, "max_samples": most}
-        return Data(description, files)
+        return Data(description | self._skipping, files)
+
+    @property
+    def _skipping(self) -> dict[str, str]:
+        """What a description says of rows that do not fit: nothing where they are refused."""
+        return {} if self.bad_rows == "refuse" else {"bad_rows": self.bad_rows}
 
     def rows(self, task: Task, language: str, split: str) -> Data:
         """The same, where there must be one."""
@@ -160,9 +170,10 @@ class Catalog:
         path = _for_language(text, language)
         if path is None:
             raise InputError("reference", "text", found=f"none for {language}", needed="one")
-        source, files = text_source(path, language, self.folder)
+        source, files = text_source(path, language, self.folder, quoting=reference.quoting)
         column = reference.column.replace("{language}", language)
-        return {"source": source, "column": column, "max_samples": reference.max_samples}, files
+        found = {"source": source, "column": column, "max_samples": reference.max_samples}
+        return found | self._skipping, files
 
     def _source(
         self, task: Task, config: Mapping[str, Any], language: str, split: str
@@ -173,7 +184,7 @@ class Catalog:
             if path is None:
                 return None
             filled = path.replace("{language}", language)
-            found, where = file_source(filled, self.folder, local.columns)
+            found, where = file_source(filled, self.folder, local.columns, local.quoting)
             return found, {found["file"]: where}
         name = config.get(_SPLITS[split])
         if name is None:

@@ -21,9 +21,16 @@ _LARGEST = 2**17
 _LONGEST_NUMBER = 64
 """Characters: YAML has integers without end, and in base 60."""
 _INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_STR, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
 _PLAIN = (
-    _INT, _FLOAT, *(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "str", "seq", "map")),
+    _INT, _FLOAT, _STR, _NULL, *(f"tag:yaml.org,2002:{name}" for name in ("bool", "seq", "map")),
 )  # fmt: skip
+_WORDS = (
+    "column", "columns", "dataset_name", "description", "doc_to_choice", "doc_to_target",
+    "doc_to_text", "gen_prefix", "target_delimiter", "until",
+)  # fmt: skip
+"""Keys of tasks and recipes under which everything is text, as it is written: YAML would make
+booleans of yes and no, 8 of 010, 45000 of 12:30:00 and nothing of null."""
 
 
 def read_yaml(
@@ -41,7 +48,7 @@ def read_yaml(
     """
     content = parsed_yaml(text_of(path, _LARGEST, what), path, tags)
     if not isinstance(content, dict):
-        raise InputError(path, found=type(content).__name__, needed="a mapping")
+        raise InputError(path, found=type(content).__name__, needed="a mapping, in UTF-8")
     return content
 
 
@@ -98,6 +105,9 @@ class _Loader(yaml.SafeLoader):
             if found in seen:
                 raise ConstructorError(None, None, f"the key {found!r} twice", node.start_mark)
             seen.add(found)
+        for key, value in node.value:
+            if key.value in _WORDS and value.tag != _NULL:
+                _as_written(value)
         return super().construct_mapping(node, deep)
 
     def construct_scalar(self, node: Any) -> Any:
@@ -111,6 +121,16 @@ class _Loader(yaml.SafeLoader):
         if not math.isfinite(found):
             raise ConstructorError(None, None, f"the number {found}", node.start_mark)
         return found
+
+
+def _as_written(node: Any) -> None:
+    """Makes texts of numbers, booleans and nulls, at any depth."""
+    if isinstance(node, yaml.ScalarNode):
+        node.tag = _STR if node.tag in _PLAIN else node.tag
+        return
+    for inner in node.value:
+        for each in inner if isinstance(inner, tuple) else (inner,):
+            _as_written(each)
 
 
 _Loader.add_constructor(_FLOAT, _Loader.construct_yaml_float)

@@ -43,6 +43,8 @@ _Name = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterVal
 _Paths = _Name | dict[str, _Name]
 _Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 
+_Quoting = Literal["csv", "none"] | None
+
 
 def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
@@ -80,6 +82,7 @@ class Reference(Section):
             path; or one for each language code (`*` for all others). Lines must be parallel
             where the task needs it.
         column: Where the text is in a file with columns; `{language}` makes a word list of one.
+        quoting: As in DataFiles, of the text.
         max_samples: The most lines, or rows.
         counterpart: For translation, what Rs learns: to copy, to restore shuffled or dropped words,
             or to undo a paraphrase (from `paraphrases`, lines parallel to the source text's).
@@ -91,6 +94,7 @@ class Reference(Section):
     task: _Name = "distillation"
     text: _Paths | None = None
     column: _Name = "text"
+    quoting: _Quoting = None
     max_samples: PositiveInt | None = None
     counterpart: Literal["copy", "shuffled", "dropped", "paraphrase"] = "copy"
     paraphrases: _Name | None = None
@@ -162,12 +166,15 @@ class DataFiles(Section):
         dev: The same.
         test: The same.
         columns: Names of the columns where csv or tsv files have no header line.
+        quoting: What quotation marks in csv and tsv are: `csv`'s, around fields, or (`none`)
+            characters of the text. By default csv's in csv, and in tsv what the file tells.
     """
 
     train: _Paths | None = None
     dev: _Paths | None = None
     test: _Paths | None = None
     columns: tuple[str, ...] | None = None
+    quoting: _Quoting = None
 
 
 class Recipe(Section):
@@ -188,6 +195,8 @@ class Recipe(Section):
         parallel: How many processes share a training. It changes no result but by rounding, and
             does nothing again that is done.
         max_samples: The most rows of the tasks' splits.
+        bad_rows: What is done with rows that a task does not fit (too few fields, a missing value,
+            an answer that is no choice) and lines that are no text: `refuse` them, or `skip`.
         data_files: Task -> local files.
         seed: One, or a list: everything is done once for each.
         folder: Where relative paths start: that of the recipe file. Not a key of the file.
@@ -207,6 +216,7 @@ class Recipe(Section):
     training: Training = Training()
     parallel: Parallel = Parallel()
     max_samples: Samples = Samples()
+    bad_rows: Literal["refuse", "skip"] = "refuse"
     data_files: dict[str, DataFiles] = Field(default_factory=dict)
     seed: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_listed), Field(min_length=1)] = (
         0,

@@ -61,7 +61,8 @@ def measured(
         prompting: `kind` xlt, with the names of the `language` and of the one to `retell_in`.
 
     Returns:
-        n; predictions (an index, by the task's first metric, or a text for each item);
+        n; left_out (rows that are not among them, where any are); predictions (an index, by the
+        task's first metric, or a text for each item);
         log_likelihoods (of each choice; None for free answers). With labels also metric (the task's
         first that is a mean over items of which more is better), values (for each item), score
         (their mean), standard_error, metrics (all of them), chance and majority (None for free
@@ -82,6 +83,8 @@ def measured(
         given, logs = generations(backbone, model, items), None
         answers = [[text] for text in given]
     record = {"n": len(items), "predictions": given, "log_likelihoods": logs}
+    if asked.skipped:
+        record["left_out"] = len(asked.skipped)
     return record | (_scores(asked, answers) if asked.labelled else {})
 
 

@@ -1,6 +1,6 @@
 """What is learnt and measured: tasks, texts, reference tasks, and the rows that they come to."""
 
-from adamergex.tasks.data import Data, examples, questions
+from adamergex.tasks.data import Data, examples, questions, readings
 from adamergex.tasks.examples import Example, Item
 from adamergex.tasks.export import write_task
 from adamergex.tasks.harness import Questions
@@ -42,6 +42,7 @@ __all__ = [
     "hub_source",
     "language_name",
     "questions",
+    "readings",
     "sliced",
     "task_source",
     "text_source",

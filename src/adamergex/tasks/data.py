@@ -2,6 +2,7 @@
 
     {"rows": "task", "task": {...}, "source": SOURCE, "max_samples": None}   # and
         "labelled": False where the answers must not be seen
+        "bad_rows": "skip" where rows that do not fit are left out, in LINES, too
     {"rows": "unlabelled", "task": {...}, "field": "text", "lines": LINES}   # and
         "source_lines": LINES where labels of those are to be these lines' own
     {"rows": "reference", "reference": "translation", "lines": LINES, ...}
@@ -22,10 +23,10 @@ from adamergex.tasks.examples import Example
 from adamergex.tasks.harness import Questions
 from adamergex.tasks.preparation import prepared
 from adamergex.tasks.reference import COUNTERPARTS, FROM_TEXT, translation
-from adamergex.tasks.sources import Files, rows, taken
+from adamergex.tasks.sources import Files, rows, taken, told
 from adamergex.tasks.text import lines, parallel_lines
 
-__all__ = ["Data", "examples", "questions"]
+__all__ = ["Data", "examples", "questions", "readings"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,15 @@ class Data:
     files: Files = field(default_factory=dict[str, Path])
 
 
+def readings(data: Data) -> list[str]:
+    """For people: each file that could be read otherwise, and how it is read."""
+    config = data.config
+    found = [config.get("source")]
+    found += [config[key]["source"] for key in ("lines", "source_lines") if key in config]
+    named = {source["file"]: told(source) for source in found if source and "file" in source}
+    return [f"{data.files[sha]}: {how}" for sha, how in named.items() if how]
+
+
 def questions(wanted: Mapping[str, Any], files: Files) -> Questions:
     """The task's questions that a description means.
 
@@ -48,16 +58,18 @@ def questions(wanted: Mapping[str, Any], files: Files) -> Questions:
         InputError: A description without questions; rows or templates that do not fit.
     """
     if wanted["rows"] == "task":
-        found = prepared(wanted["task"], rows(wanted["source"], files))
+        skip = wanted.get("bad_rows") == "skip"
+        found = prepared(wanted["task"], rows(wanted["source"], files, faulty=skip))
         found = taken(found, wanted["max_samples"])
-        return Questions(wanted["task"], found, labelled=wanted.get("labelled", True))
+        labelled = wanted.get("labelled", True)
+        return Questions(wanted["task"], found, labelled=labelled, skip=skip)
     if wanted["rows"] == "unlabelled":
         read = (
             parallel_lines(wanted["lines"], wanted["source_lines"], files)[0]
             if "source_lines" in wanted
             else lines(wanted["lines"], files)
         )
-        found = [{wanted["field"]: line} for line in read]
+        found = [line.row.holding({wanted["field"]: str(line)}) for line in read]
         return Questions(wanted["task"], found, labelled=False)
     raise InputError("rows", found=wanted["rows"], needed="task or unlabelled")
 
@@ -71,7 +83,7 @@ def examples(
         wanted: The description.
         files: See tasks.sources.rows.
         labels: For unlabelled rows, the answer to each: an index among the choices, or a text.
-            Rows with an empty text are left out.
+            Empty lines, and rows with an empty text, are left out.
 
     Raises:
         InputError: As `questions`; texts that should be parallel and are not.
@@ -85,8 +97,8 @@ def examples(
         Example(item.prompt, item.choices[label], label, item.tail)
         if isinstance(label, int)
         else Example(item.prompt, f"{asked.delimiter}{label.strip()}", tail=item.tail)
-        for item, label in zip(asked.items, labels, strict=True)
-        if isinstance(label, int) or label.strip()
+        for row, item, label in zip(asked.rows, asked.items, labels, strict=True)
+        if row[wanted["field"]] and (isinstance(label, int) or label.strip())
     ]
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from adamergex.checkpoint import checked_name
+from adamergex.errors import InputError
+from adamergex.tasks.configured import harness_reading
+from adamergex.tasks.docs import Doc, docs_of
 from adamergex.tasks.metrics import AGGREGATIONS
+from adamergex.tasks.plain_rows import asked_columns, plain_rows, write_asked
 
 __all__ = ["write_task"]
 
@@ -49,6 +55,10 @@ def write_task(
 ) -> Path:
     """Writes the YAML of a task in one language and, beside it, its rows as JSON lines.
 
+    What is written is read again as lm-evaluation-harness will read it. Where it would ask or
+    answer otherwise, since it takes texts for dates, lists, numbers or the like, the prompts, the
+    choices and the answers are written out, in parquet.
+
     Args:
         config: The task in one language, see Task.in_language.
         splits: train, dev or test -> rows.
@@ -58,19 +68,30 @@ def write_task(
         The YAML file. The task is called what `config["task"]` says.
 
     Raises:
-        InputError: A name that is not one of a file: it comes from the task's file.
+        InputError: A name that is not one of a file: it comes from the task's file; rows that the
+            task does not fit.
     """
     name = checked_name(str(config["task"]), "task")
+    docs = {split: _docs(config, rows) for split, rows in splits.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    places: dict[str, str] = {}
-    for split, rows in splits.items():
-        path = (folder / f"{name}.{split}.jsonl").absolute()
-        lines = (json.dumps(dict(row), ensure_ascii=False) + "\n" for row in rows)
-        path.write_text("".join(lines), encoding="utf-8")
-        places[split] = str(path)
     own = {k: v for k, v in config.items() if k not in _OURS and k not in _SPLITS.values()}
-    own |= {"dataset_path": "json", "dataset_kwargs": {"data_files": places}}
-    own |= {_SPLITS[split]: split for split in splits}
+    own |= {_SPLITS[split]: split for split in docs}
+    places = {split: (folder / f"{name}.{split}.jsonl").absolute() for split in docs}
+    for split, place in places.items():
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in plain_rows(docs[split]))
+        place.write_text("".join(lines), encoding="utf-8")
+    found = _loaded("json", places)
+    if found is None or not _asked_alike(own, found, docs):
+        places = {split: place.with_suffix(".parquet") for split, place in places.items()}
+        write_asked(docs, places)
+        own |= asked_columns(own)
+        found = _loaded("parquet", places)
+        if found is None or not _asked_alike(own, found, docs):
+            needed = "rows that lm-evaluation-harness can be given"
+            raise InputError(name, found="rows that it would read otherwise", needed=needed)
+    kind = next(iter(places.values())).suffix[1:].replace("jsonl", "json")
+    data_files = {split: str(place) for split, place in places.items()}
+    own |= {"dataset_path": kind, "dataset_kwargs": {"data_files": data_files}}
     if own.get("process_results") is not None:
         own["process_results"] = _function(own["process_results"], folder)
     own["metric_list"] = [_named(entry, folder) for entry in own["metric_list"]]
@@ -78,6 +99,67 @@ def write_task(
     text = yaml.dump(own, Dumper=_Dumper, allow_unicode=True, sort_keys=False)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _docs(config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Sequence[Doc]:
+    made = [row for row in rows if isinstance(row, Doc)]
+    return made if len(made) == len(rows) else docs_of(config, rows, labelled=True, skip=False)[0]
+
+
+def _loaded(kind: str, places: Mapping[str, Path]) -> Any:
+    """The files as lm-evaluation-harness will load them; None if it cannot."""
+    import datasets
+
+    files = {split: str(place) for split, place in places.items()}
+    try:
+        with _quiet(), tempfile.TemporaryDirectory() as cache:
+            return datasets.load_dataset(
+                kind, data_files=files, cache_dir=cache, keep_in_memory=True
+            )
+    except Exception:  # what Arrow raises is whatever it likes
+        return None
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without a word of datasets' on its progress or on files that it cannot load."""
+    from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from datasets.utils import logging
+
+    shown, level = not are_progress_bars_disabled(), logging.get_verbosity()
+    disable_progress_bars()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            enable_progress_bars()
+
+
+def _asked_alike(config: Mapping[str, Any], data: Any, docs: Mapping[str, Sequence[Doc]]) -> bool:
+    """Whether lm-evaluation-harness asks the same, and takes the same for an answer."""
+    try:
+        theirs = harness_reading(config, data)
+    except Exception:  # what a template raises is whatever it likes
+        return False
+    return all(
+        (doc.description, doc.text, doc.prefix, doc.choices) == (*read[:3], list(read[3]))
+        and _answered_alike(read[4], doc)
+        for split, rows in docs.items()
+        for doc, read in zip(rows, theirs[split], strict=True)
+    )
+
+
+def _answered_alike(answer: Any, doc: Doc) -> bool:
+    if doc.gold is None:
+        wanted = doc.target
+        if isinstance(answer, list):
+            return list(map(str, answer)) == (wanted if isinstance(wanted, list) else [wanted])
+        return str(answer) == wanted
+    if isinstance(answer, str):
+        return answer in doc.choices and doc.choices.index(answer) == doc.gold
+    return isinstance(answer, int) and answer == doc.gold
 
 
 def _function(name: str, folder: Path) -> _Function:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from adamergex.errors import InputError
+from adamergex.tasks.configured import built
+from adamergex.tasks.docs import Doc, docs_of
 from adamergex.tasks.examples import Example, Item
-from adamergex.tasks.metrics import AGGREGATIONS, measure
+from adamergex.tasks.row import Row
 
 __all__ = ["Questions"]
 
 Answer = tuple[float, bool] | str
-_NOT_ASKED = (
-    "dataset_path", "dataset_name", "dataset_kwargs", "metadata", "process_docs", "shorten", "tag",
-)  # fmt: skip
-"""Keys that say where rows are, what was done to them and what is done to prompts."""
 _LENGTHS: Mapping[str, Callable[[Any], int]] = {
     "acc": lambda _: 1,
     "acc_norm": lambda choice: len(str(choice)),
@@ -34,22 +31,34 @@ class Questions:
         config: The task in one language, see Task.in_language.
         rows: Its rows.
         labelled: Whether the rows have the answer; if not, there are items and no examples.
+        skip: Whether rows that the task does not fit are left out: too few fields, a missing
+            value, an answer that is no choice.
+
+    Attributes:
+        rows: Those that are asked.
+        skipped: What is wrong with those that are not.
 
     Raises:
-        InputError: No rows; a template that the rows do not fit; several prompts for one item.
+        InputError: No rows; a row that the task does not fit, by its file and number.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, labelled: bool = True
+        self,
+        config: Mapping[str, Any],
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        labelled: bool = True,
+        skip: bool = False,
     ) -> None:
         self.name = str(config["task"])
         if not rows:
             raise InputError(self.name, "rows", found=0, needed="at least one")
-        self.rows = list(rows)
         self.labelled = labelled
         self._shorten = config.get("shorten")
-        self._task = _built(dict(config), self.rows, labelled)
-        self._asked = [self._ask(i, dict(row)) for i, row in enumerate(self._task.task_docs)]
+        docs, self.skipped, self._templates = docs_of(config, rows, labelled=labelled, skip=skip)
+        self.rows = list[Row](docs)
+        self._task = built(config, docs, self._templates)
+        self._asked = [self._ask(doc) for doc in docs]
 
     @property
     def delimiter(self) -> str:
@@ -69,8 +78,7 @@ class Questions:
                 assert asked.item.gold is not None
                 completion = asked.item.choices[asked.item.gold]
             else:
-                target = self._task.doc_to_target(asked.doc)
-                answer = target[0] if isinstance(target, list) else target
+                answer = asked.doc.answers[0]
                 completion = f"{self.delimiter}{answer}"
             made.append(Example(asked.item.prompt, completion, asked.item.gold, asked.item.tail))
         return made
@@ -94,7 +102,7 @@ class Questions:
         for name in requests[0].filtered_resps:
             for asked in self._asked:
                 given = [request.filtered_resps[name] for request in asked.requests]
-                for metric, value in self._task.process_results(asked.doc, given).items():
+                for metric, value in self._results(asked.doc, given).items():
                     key = metric if name == "none" else f"{metric},{name}"
                     number = isinstance(value, int | float)  # NumPy's are floats too
                     found.setdefault(key, []).append(float(value) if number else value)
@@ -102,6 +110,12 @@ class Questions:
         places = {name: i for i, name in enumerate(order)}
         by_place = sorted(found, key=lambda key: places.get(key.partition(",")[0], len(order)))
         return {key: found[key] for key in by_place}
+
+    def _results(self, doc: Doc, given: list[Any]) -> dict[str, Any]:
+        try:
+            return self._task.process_results(doc, given)
+        except Exception as error:  # of a measure over a row of any kind
+            raise self._templates.misfit(doc, error) from None
 
     def _filter(self, requests: list[Any]) -> None:
         """Puts the answers through the task's filters, regular expressions among them."""
@@ -156,107 +170,28 @@ class Questions:
             raise InputError(self.name, "metadata.shorten", found=found, needed=needed)
         return len(prompt) - at - len(value)
 
-    def _ask(self, number: int, doc: dict[str, Any]) -> _Asked:
+    def _ask(self, doc: Doc) -> _Asked:
         task = self._task
         try:
-            prompt = task.fewshot_context(doc, num_fewshot=0, gen_prefix=task.doc_to_prefix(doc))
-            made = task.construct_requests(doc, prompt, metadata=(self.name, number, 1))
-            target = task.doc_to_target(doc)
+            prompt = task.fewshot_context(doc, num_fewshot=0, gen_prefix=doc.prefix)
+            made = task.construct_requests(doc, prompt, metadata=(self.name, doc.place, 1))
             if self.labelled and task.config.process_results is not None:
                 task.process_results(doc, [""])  # which needs columns, too
-        except Exception as error:  # what a template raises is whatever it likes
-            raise _misfit(self.name, number, doc, error) from None
+        except Exception as error:  # of measures, which want columns of their own
+            raise self._templates.misfit(doc, error) from None
         tail = self._tail(prompt, doc)
         if not isinstance(made, list):
             _, options = made.args
             until, most = options.get("until", []), options.get("max_gen_toks", 256)
             until = (until,) if isinstance(until, str) else tuple(until)
-            item = Item(str(number), prompt, (), None, until, most, tail)
+            item = Item(str(doc.place), prompt, (), None, until, most, tail)
             return _Asked(doc, [made], item)
-        if any(request.args[0] != prompt for request in made):
-            raise InputError(self.name, found="several prompts for one item", needed="one")
         choices = tuple(request.args[1] for request in made)
-        gold = _index(target, task.doc_to_choice(doc)) if self.labelled else None
-        if self.labelled and gold is None:
-            raise InputError(self.name, f"row {number}", "answer", found=target, needed="a choice")
-        return _Asked(doc, made, Item(str(number), prompt, choices, gold, tail=tail))
+        return _Asked(doc, made, Item(str(doc.place), prompt, choices, doc.gold, tail=tail))
 
 
 @dataclass(frozen=True)
 class _Asked:
-    doc: dict[str, Any]
+    doc: Doc
     requests: list[Any]
     item: Item
-
-
-def _built(config: dict[str, Any], rows: list[Mapping[str, Any]], labelled: bool) -> Any:
-    """lm-evaluation-harness's own task object over these rows."""
-    import datasets
-
-    _prepare_harness()
-    from lm_eval.api.task import ConfigurableTask
-
-    for key in _NOT_ASKED:
-        config.pop(key, None)
-    config |= {"training_split": None, "validation_split": None, "test_split": "test"}
-    if isinstance(config.get("process_results"), str):
-        config["process_results"] = measure(config["process_results"])
-    if config.get("metric_list"):
-        config["metric_list"] = [_aggregating(entry) for entry in config["metric_list"]]
-    if not labelled:
-        config["doc_to_target"] = ""
-    _check_metrics(config)
-    try:
-        data = {"test": datasets.Dataset.from_list([dict(row) for row in rows])}
-        return ConfigurableTask(config={**config, "custom_dataset": lambda: data})
-    except Exception as error:
-        raise _misfit(config["task"], 0, rows[0], error) from None
-
-
-def _aggregating(entry: Any) -> Any:
-    """An entry of metric_list with the function in place of a name that is only known here."""
-    named = str(entry.get("aggregation")) if isinstance(entry, Mapping) else ""
-    return {**entry, "aggregation": AGGREGATIONS[named]} if named in AGGREGATIONS else entry
-
-
-def _check_metrics(config: Mapping[str, Any]) -> None:
-    """Raises InputError for a metric that is not lm-evaluation-harness's own.
-
-    It would look for any other with `evaluate.load`, which runs the Python that it finds there.
-    """
-    import lm_eval.api.metrics  # noqa: F401 - which makes them known
-    from lm_eval.api.registry import metric_registry
-
-    if config.get("process_results") is not None:
-        return  # which measures itself
-    known = sorted(metric_registry.keys())
-    for entry in config.get("metric_list") or []:
-        named = entry if isinstance(entry, Mapping) else {"metric": entry}
-        if named.get("metric") not in known or named.get("hf_evaluate"):
-            raise InputError(config["task"], "metric_list", found=entry, needed=" or ".join(known))
-
-
-def _prepare_harness() -> None:
-    """Templates run in a sandbox: a task is data from anywhere. And no warning at every task."""
-    from lm_eval import utils
-
-    from adamergex.tasks.sandbox import Sandbox
-
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    if not isinstance(utils.env, Sandbox):
-        old = utils.env
-        utils.env = Sandbox(loader=old.loader, undefined=old.undefined, keep_trailing_newline=True)
-        utils.env.filters.update(old.filters)
-
-
-def _index(target: Any, choices: list[str]) -> int | None:
-    if isinstance(target, str):
-        return choices.index(target) if target in choices else None
-    known = isinstance(target, int | float) and target in range(len(choices))
-    return int(target) if known else None
-
-
-def _misfit(name: str, number: int, row: Mapping[str, Any], error: Exception) -> InputError:
-    columns = ", ".join(map(str, row))
-    found = f"{type(error).__name__}: {error}"
-    return InputError(name, f"row {number}", found=found, needed=f"templates over {columns}")

@@ -3,14 +3,14 @@
 A source is a small dictionary that can stand in a step's config. A file stands in it by the
 SHA-256 of what it holds; where it lies is no part of what a step is.
 
-    {"hub": "Davlan/sib200", "name": "swh_Latn", "split": "test", "options": {}}
-    {"file": "<sha256>", "format": "tsv", "columns": ["question", "answer"], "part": [0, 150]}
+    {"hub": "Davlan/sib200", "name": "swh_Latn", "split": "test", "options": {}, "reading": 2}
+    {"file": "<sha256>", "format": "tsv", "quoting": "csv", "columns": ["question", "answer"],
+     "part": [0, 150], "reading": 2}
     {"builtin": "emoji", "language": "fa", "split": "dev", "versions": {"emoji": "2.16.0"}}
 """
 
 from __future__ import annotations
 
-import csv
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -19,40 +19,43 @@ from typing import Any
 
 from adamergex.checkpoint import commit
 from adamergex.errors import InputError
-from adamergex.plain import check_downloaded, parsed_json
+from adamergex.plain import check_downloaded
 from adamergex.step import digest
-from adamergex.tasks.tables import QUOTINGS, quoting_of
+from adamergex.tasks.readers import json_rows, parquet_rows, text_in, text_rows
+from adamergex.tasks.row import Row, cell
+from adamergex.tasks.tables import LONGEST, Dialect, dialect_of, table
 
 __all__ = [
     "FORMATS",
     "Files",
-    "Row",
     "Source",
     "file_source",
     "hub_source",
     "rows",
     "sliced",
     "taken",
+    "told",
 ]
 
-Row = dict[str, Any]
 Source = dict[str, Any]
 Files = Mapping[str, Path]
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "txt")
+_READING = 2
+"""Raised when the same file, or data set, gives other rows or other texts: what was trained and
+scored on them is then not used again. It stands in sources and not in SCHEMA, so that models, and
+what comes of the emoji data, stay as they are. 2: cells are as they are written."""
 _LARGEST = 2**30
 _LARGEST_JSON = 2**28
 """Bytes of a file, all of which is read into memory; JSON may be twenty times as large there."""
 _MOST_ROWS, _MOST_CELLS = 10**7, 5 * 10**7
 """A row is a dictionary: a quarter of a kilobyte before anything is in it."""
-_LONGEST_LINE = 2**24
-"""Bytes of a line of text, or of a row in csv, tsv or jsonl: a long book has a tenth of them."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PART = re.compile(r"(?P<name>.+?)\[(?P<start>\d*):(?P<stop>\d*)\]")
 
 
 def file_source(
-    path: str, folder: Path, columns: Sequence[str] | None = None
+    path: str, folder: Path, columns: Sequence[str] | None = None, quoting: str | None = None
 ) -> tuple[Source, Path]:
     """The source that a file is, and where it lies.
 
@@ -61,26 +64,26 @@ def file_source(
             name takes rows a to b, without b: several splits can so be cut from one file.
         folder: What relative paths start from.
         columns: Names of the columns of a csv or tsv file that has no header line.
+        quoting: What quotation marks in csv and tsv are, see tables.Dialect; None to tell from
+            the file.
 
     Raises:
-        InputError: No such file, or of another format.
+        InputError: No such file, or of another format; a tsv file whose quotation marks may be
+            meant one way or the other.
     """
     name, part = sliced(path)
     where = (folder / name).resolve()
-    kind = where.suffix.removeprefix(".")
+    kind = where.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise InputError(where, "file name", found=where.suffix, needed=" or ".join(FORMATS))
     if not where.is_file():
         raise InputError(where, found="no such file", needed="a data file")
-    source: Source = {"file": digest(where), "format": kind}
-    if kind == "tsv":
+    source: Source = {"file": digest(where), "format": kind, "reading": _READING}
+    if kind in ("csv", "tsv"):
         _check_size(where, kind)
-        try:
-            quoting = quoting_of(where)
-        except (UnicodeError, csv.Error, OSError) as error:
-            raise InputError(where, found=str(error), needed="tsv that can be read") from None
-        if quoting:
-            source["quoting"] = quoting
+        dialect = dialect_of(text_in(where, kind), kind, where, columns, quoting)
+        if not dialect.plain:
+            source |= {"separator": dialect.separator, "quoting": dialect.quoting}
     if columns:
         source["columns"] = list(columns)
     if part:
@@ -103,23 +106,42 @@ def hub_source(path: str, name: str | None, split: str, options: Mapping[str, An
     """
     found = None if Path(path).is_dir() else commit(path, "dataset", options.get("revision"))
     now = {"revision": found} if found else {}
-    return {"hub": path, "name": name, "split": split, "options": {**options, **now}}
+    return {
+        "hub": path, "name": name, "split": split, "options": {**options, **now},
+        "reading": _READING,
+    }  # fmt: skip
 
 
-def rows(source: Source, files: Files) -> list[Row]:
+def told(source: Source) -> str | None:
+    """How a table is read that could be read otherwise, for people; None of all others."""
+    if "quoting" not in source:
+        return None
+    names = {"\t": "tabs", ",": "commas"}
+    separator = names.get(source["separator"], source["separator"])
+    marks = {
+        "csv": "quotation marks around fields are csv's, not the text's",
+        "none": "quotation marks are the text's own",
+    }
+    return f"fields between {separator}; {marks[source['quoting']]}"
+
+
+def rows(source: Source, files: Files, *, faulty: bool = False) -> list[Row]:
     """The rows of a source.
 
     Args:
         source: See above.
         files: SHA-256 -> where that file lies.
+        faulty: Whether rows that are none, of too few fields for instance, stay, with a fault.
 
     Raises:
-        InputError: A file that has changed since the plan was made, or cannot be read.
+        InputError: A file that has changed since the plan was made, or cannot be read; a row that
+            is none.
     """
     if "builtin" in source:
         from adamergex.tasks import emoji
 
-        return emoji.rows(source["language"], source["split"])
+        found = emoji.rows(source["language"], source["split"])
+        return [Row(row, "emoji", i) for i, row in enumerate(found)]
     if "hub" in source:
         return _hub_rows(source)
     path = files[source["file"]]
@@ -127,9 +149,13 @@ def rows(source: Source, files: Files) -> list[Row]:
         raise InputError(path, found="another content than when the run was planned", needed="it")
     _check_whole(path, source["format"])
     _check_size(path, source["format"])
-    found = _file_rows(path, source["format"], source.get("columns"), source.get("quoting"))
     start, stop = source.get("part") or (None, None)
-    return found[start:stop]
+    found = _file_rows(path, source)[start:stop]
+    if not faulty:
+        for row in found:
+            if row.fault is not None:
+                raise row.fault
+    return found
 
 
 def taken(found: Sequence[Any], most: int | None, seed: int = 0) -> list[Any]:
@@ -150,7 +176,11 @@ def _hub_rows(source: Source) -> list[Row]:
         source["hub"], source["name"], split=source["split"], **source["options"]
     )
     _check_commit(source, data)
-    return [dict(row) for row in data]
+    name = " ".join(str(source[key]) for key in ("hub", "name", "split") if source[key])
+    return [
+        Row({column: cell(value) for column, value in row.items()}, name, i)
+        for i, row in enumerate(data)
+    ]
 
 
 def _check_commit(source: Source, data: Any) -> None:
@@ -195,84 +225,30 @@ def _counted(path: Path, kind: str) -> tuple[int, int]:
             raise InputError(path, found=str(error), needed="parquet that can be read") from None
         return facts.num_rows, facts.num_rows * facts.num_columns
     rows = cells = 0
+    marks = {"csv": (b",", b";", b"\t", b"|"), "tsv": (b"\t",)}.get(kind, (b"\n",))
     with path.open("rb") as file:
-        while line := file.readline(_LONGEST_LINE + 1):
-            if len(line) > _LONGEST_LINE:
-                found, needed = f"more than {_LONGEST_LINE} bytes", f"at most {_LONGEST_LINE}"
+        while line := file.readline(LONGEST + 1):
+            if len(line) > LONGEST:
+                found, needed = f"more than {LONGEST} bytes", f"at most {LONGEST}"
                 raise InputError(path, f"line {rows + 1}", found=found, needed=needed)
             rows += 1
-            cells += 1 + line.count({"csv": b",", "tsv": b"\t"}.get(kind, b"\n"))
+            cells += 1 + max(line.count(mark) for mark in marks)
     return rows, cells
 
 
-def _file_rows(path: Path, kind: str, columns: list[str] | None, quoting: str | None) -> list[Row]:
-    try:
-        if kind in ("txt", "jsonl"):
-            # Not splitlines(): there are line breaks of Unicode's that are part of a line.
-            content = path.read_text(encoding="utf-8")
-            lines = content.removesuffix("\n").split("\n") if content else []
-            if kind == "txt":
-                return [{"text": line} for line in lines]
-            numbered = [(i, line) for i, line in enumerate(lines, start=1) if line.strip()]
-            return _objects([parsed_json(line, path, f"line {i}") for i, line in numbered], path)
-        if kind == "json":
-            return _json_rows(parsed_json(path.read_text(encoding="utf-8"), path), path)
-        return _table(path, kind, columns, quoting).to_dict("records")
-    except (ValueError, OverflowError, RuntimeError, OSError) as error:  # Arrow has all of them
-        raise InputError(path, found=str(error), needed=f"{kind} that can be read") from None
-
-
-def _table(path: Path, kind: str, columns: list[str] | None, quoting: str | None) -> Any:
-    import pandas
-
+def _file_rows(path: Path, source: Source) -> list[Row]:
+    kind = source["format"]
     if kind == "parquet":
-        return pandas.read_parquet(path)
-    tabs: dict[str, Any] = {}
-    if kind == "tsv":
-        tabs = {"sep": "\t", "quoting": QUOTINGS[quoting or "none"]}
-    header: dict[str, Any] = {"names": columns, "header": None} if columns else {}
-    # "None", "NA" and "null" are words.
-    options = {"keep_default_na": False, "encoding": "utf-8", **tabs, **header}
-    table = pandas.read_csv(path, **options)
-    # So are "True" and "False": a label is not the number of a choice.
-    words = {name: str for name, kind in table.dtypes.items() if kind.kind == "b"}
-    if words:
-        table = pandas.read_csv(path, dtype=words, **options)
-    if not isinstance(table.index, pandas.RangeIndex):  # pandas took the surplus for an index
-        raise ValueError(f"rows with more fields than the {len(table.columns)} columns")
-    return table
-
-
-def _json_rows(content: Any, path: Path) -> list[Row]:
-    """A list of rows as it is; SQuAD's articles of paragraphs as one row a question."""
-    if isinstance(content, dict) and isinstance(content.get("data"), list):
-        content = content["data"]
-        if content and isinstance(content[0], dict) and "paragraphs" in content[0]:
-            try:
-                return [row for article in content for row in _questions(article)]
-            except (LookupError, TypeError, AttributeError) as error:
-                raise ValueError(f"{type(error).__name__}: {error}") from None
-    return _objects(content, path)
-
-
-def _objects(content: Any, path: Path) -> list[Row]:
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise InputError(path, found=type(content).__name__, needed="a list of objects, or SQuAD's")
-    return content
-
-
-def _questions(article: Mapping[str, Any]) -> list[Row]:
-    return [
-        {
-            "id": question["id"],
-            "title": article.get("title", ""),
-            "context": paragraph["context"],
-            "question": question["question"],
-            "answers": {
-                "text": [answer["text"] for answer in question["answers"]],
-                "answer_start": [answer["answer_start"] for answer in question["answers"]],
-            },
-        }
-        for paragraph in article["paragraphs"]
-        for question in paragraph["qas"]
-    ]
+        return parquet_rows(path)
+    text = text_in(path, kind)
+    if kind == "txt":
+        return text_rows(text, path)
+    if kind in ("json", "jsonl"):
+        return json_rows(text, path, kind)
+    columns = source.get("columns")
+    dialect = (
+        Dialect(source["separator"], source["quoting"])
+        if "quoting" in source
+        else dialect_of(text, kind, path, columns)
+    )
+    return list(table(text, dialect, path, columns))

@@ -10,6 +10,7 @@ from typing import Any
 from adamergex.errors import InputError
 from adamergex.tasks import emoji
 from adamergex.tasks.languages import code_for
+from adamergex.tasks.row import SKIP, CellError, Row, text_of
 from adamergex.tasks.sources import Files, Source, file_source, hub_source, rows, taken
 from adamergex.tasks.spec import filled
 
@@ -37,7 +38,11 @@ first 2,000, as the paper's; names of emoji, parallel in 14."""
 
 
 def text_source(
-    text: str, language: str, folder: Path, columns: list[str] | None = None
+    text: str,
+    language: str,
+    folder: Path,
+    columns: list[str] | None = None,
+    quoting: str | None = None,
 ) -> tuple[Source, dict[str, Path]]:
     """The source of a text in one language, and the files that it needs.
 
@@ -46,9 +51,10 @@ def text_source(
         language: The code.
         folder: What relative paths start from.
         columns: Names of the columns of a csv or tsv file without a header line.
+        quoting: What quotation marks in csv and tsv are; None to tell from the file.
     """
     if text not in TEXTS:
-        source, path = file_source(filled(text, language), folder, columns)
+        source, path = file_source(filled(text, language), folder, columns, quoting)
         return source, {source["file"]: path}
     code = code_for(language, TEXTS[text]["codes"])
     known = filled(TEXTS[text], code)
@@ -57,11 +63,29 @@ def text_source(
     return hub_source(known["hub"], known["name"], known["split"], {}), {}
 
 
-def lines(description: Mapping[str, Any], files: Files) -> list[str]:
-    """The lines of text that a description means: one a row, white space made single spaces.
+class Line(str):
+    """A line of text: one row, white space made single spaces.
+
+    Attributes:
+        row: The row that it is from.
+    """
+
+    __slots__ = ("row",)
+    row: Row
+
+    def __new__(cls, text: str, row: Row) -> Line:
+        """Of a row."""
+        made = super().__new__(cls, " ".join(text.split()))
+        made.row = row
+        return made
+
+
+def lines(description: Mapping[str, Any], files: Files) -> list[Line]:
+    """The lines of text that a description means.
 
     Args:
-        description: `source`, `column` and `max_samples`.
+        description: `source`, `column`, `max_samples` and, where rows without a text are empty
+            lines, `bad_rows`.
         files: See sources.rows.
 
     Raises:
@@ -72,30 +96,43 @@ def lines(description: Mapping[str, Any], files: Files) -> list[str]:
 
 def parallel_lines(
     description: Mapping[str, Any], source: Mapping[str, Any], files: Files
-) -> tuple[list[str], list[str]]:
+) -> tuple[list[Line], list[Line]]:
     """The lines of a text and of the source text that it is parallel to, as `lines` reads them.
 
     Raises:
-        InputError: Also texts of different lengths, before any lines are drawn from them.
+        InputError: Also texts of different lengths, before any lines are drawn from them; an empty
+            line that is no row, where the other has none.
     """
     found, wanted = _all_lines(description, files), _all_lines(source, files)
     if len(found) != len(wanted):
         needed = f"{len(wanted)}, as in the source language: parallel text"
         raise InputError(_name(description, files), "lines", found=len(found), needed=needed)
+    for line, other in zip(found, wanted, strict=True):
+        if line.row.gap != other.row.gap:
+            # It may stand for a line that is missing: from there on the pairs would be wrong.
+            row = line.row if line.row.gap else other.row
+            needed = "none, or one in the parallel text, too"
+            raise row.error(found="an empty line before it", needed=needed)
     return taken(found, description["max_samples"]), taken(wanted, source["max_samples"])
 
 
-def _all_lines(description: Mapping[str, Any], files: Files) -> list[str]:
-    found, column = rows(description["source"], files), description["column"]
-    if found and column not in found[0]:
-        needed = " or ".join(map(str, found[0]))
+def _all_lines(description: Mapping[str, Any], files: Files) -> list[Line]:
+    skip = description.get("bad_rows") == "skip"
+    found, column = rows(description["source"], files, faulty=skip), description["column"]
+    columns = dict.fromkeys(name for row in found for name in row)
+    if found and column not in columns:
+        needed = " or ".join(map(str, columns))
         raise InputError(_name(description, files), "column", found=column, needed=needed)
-    for number, row in enumerate(found):
-        value = row.get(column)
-        if value is None or (isinstance(value, float) and value != value):  # pandas' null is NaN
-            field = f"row {number}, {column}"
-            raise InputError(_name(description, files), field, found="null", needed="text")
-    return [" ".join(str(row[column]).split()) for row in found]
+    made: list[Line] = []
+    for row in found:
+        try:
+            made.append(Line(text_of(row.get(column)), row))
+        except CellError as error:
+            if not skip:
+                needed = f"text, {SKIP}"
+                raise row.error(column, found=str(error), needed=needed) from None
+            made.append(Line("", row))
+    return made
 
 
 def _name(description: Mapping[str, Any], files: Files) -> Any:
