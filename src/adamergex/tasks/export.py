@@ -81,7 +81,7 @@ def write_task(
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in plain_rows(docs[split]))
         place.write_text("".join(lines), encoding="utf-8")
     found = _loaded("json", places)
-    if found is None or not _asked_alike(own, found, docs):
+    if docs and (found is None or not _asked_alike(own, found, docs)):
         places = {split: place.with_suffix(".parquet") for split, place in places.items()}
         write_asked(docs, places)
         own |= asked_columns(own)
@@ -89,7 +89,7 @@ def write_task(
         if found is None or not _asked_alike(own, found, docs):
             needed = "rows that lm-evaluation-harness can be given"
             raise InputError(name, found="rows that it would read otherwise", needed=needed)
-    kind = next(iter(places.values())).suffix[1:].replace("jsonl", "json")
+    kind = "parquet" if ".parquet" in {place.suffix for place in places.values()} else "json"
     data_files = {split: str(place) for split, place in places.items()}
     own |= {"dataset_path": kind, "dataset_kwargs": {"data_files": data_files}}
     if own.get("process_results") is not None:
