@@ -157,8 +157,9 @@ def theirs():
         patch.setattr("evaluate.load", lambda name: None)
         made = {}
         for name, (_, rows) in TASKS.items():
-            patch.setattr(datasets, "load_dataset", lambda *_, rows=rows, **__: Splits(rows))
-            made[name] = manager.load([str(_files()[name])])["tasks"][name]
+            with patch.context() as loading:
+                loading.setattr(datasets, "load_dataset", lambda *_, rows=rows, **__: Splits(rows))
+                made[name] = manager.load([str(_files()[name])])["tasks"][name]
         yield made
 
 

@@ -80,16 +80,14 @@ def write_task(
     for split, place in places.items():
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in plain_rows(docs[split]))
         place.write_text("".join(lines), encoding="utf-8")
-    found = _loaded("json", places)
-    if docs and (found is None or not _asked_alike(own, found, docs)):
+    if docs and not _asked_alike(own, _loaded("json", places), docs):
         places = {split: place.with_suffix(".parquet") for split, place in places.items()}
         write_asked(docs, places)
         own |= asked_columns(own)
-        found = _loaded("parquet", places)
-        if found is None or not _asked_alike(own, found, docs):
+        if not _asked_alike(own, _loaded("parquet", places), docs):
             needed = "rows that lm-evaluation-harness can be given"
             raise InputError(name, found="rows that it would read otherwise", needed=needed)
-    kind = "parquet" if ".parquet" in {place.suffix for place in places.values()} else "json"
+    kind = "parquet" if any(place.suffix == ".parquet" for place in places.values()) else "json"
     data_files = {split: str(place) for split, place in places.items()}
     own |= {"dataset_path": kind, "dataset_kwargs": {"data_files": data_files}}
     if own.get("process_results") is not None:
@@ -138,7 +136,12 @@ def _quiet() -> Generator[None]:
 
 
 def _asked_alike(config: Mapping[str, Any], data: Any, docs: Mapping[str, Sequence[Doc]]) -> bool:
-    """Whether lm-evaluation-harness asks the same, and takes the same for an answer."""
+    """Whether lm-evaluation-harness asks the same, and takes the same for an answer.
+
+    Not if it has no data.
+    """
+    if data is None:
+        return False
     try:
         theirs = harness_reading(config, data)
     except Exception:  # what a template raises is whatever it likes
