@@ -48,6 +48,9 @@ FIELDS = (
 TENSORS = (
     "q.lora_A.weight", "q.lora_B.weight", "q.lora_B.bias", "q.bias", "score.weight", "k.ia3_l",
     "q.lora_magnitude_vector", "prompt_embeddings", "__metadata__",
+    "_orig_mod.q.lora_A.weight", "module.base_model.model.q.lora_A.weight", "q.lora_A.x.weight",
+    "score.modules_to_save.x.weight", "score.original_module.weight", "lm_head.weight", "k.ia3_l.x",
+    "prompt_encoder.x.embedding.weight", "base_model.model.base_model.model.q.lora_A.weight",
     "dtype", "shape", "data_offsets",
 )  # fmt: skip
 

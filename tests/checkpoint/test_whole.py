@@ -94,7 +94,7 @@ def test_what_is_beneath_lora_on_the_embeddings(tmp_path):
         f"{name}.base_layer.weight": (VOCABULARY, WIDTH),
     }
     assert opened(tmp_path / "a", shapes).whole == (f"{PEFT}{name}.base_layer.weight",)
-    # As PEFT wrote it before version 0.6.
+    # As PEFT wrote it before version 0.7.
     shapes[f"{name}.weight"] = shapes.pop(f"{name}.base_layer.weight")
     assert opened(tmp_path / "b", shapes).whole == (f"{PEFT}{name}.base_layer.weight",)
 

@@ -271,7 +271,7 @@ def test_the_base_models_copy_alone_is_refused(tmp_path):
 
 
 def test_a_trained_bias_as_old_peft_wrote_it(tmp_path):
-    """Before 0.6 there was no base_layer; PEFT today leaves out what has none."""
+    """Before 0.7 there was no base_layer; PEFT today leaves out what has none."""
     bias = {f"{Q}.bias": np.ones(8, np.float32)}
     folder = write_adapter(tmp_path, {**LORA, "bias": "lora_only"}, {**lora_tensors(0), **bias})
     layout = open_checkpoint(folder).layout

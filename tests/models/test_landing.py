@@ -205,6 +205,15 @@ def test_a_head_that_the_base_lacks_is_refused(tiny, folder):
     assert "nearest" in message
 
 
+@pytest.mark.parametrize("folder", ["lora", "dora"], indirect=True)
+def test_a_bias_that_the_base_lacks_is_refused(tiny, folder):
+    """No layer of Gemma has one."""
+    name = f"{PEFT}model.layers.1.self_attn.q_proj.base_layer.bias"
+    edit_tensors(folder, {name: np.ones(32, np.float32)})
+    edit_config(folder, bias="lora_only")
+    assert f"{name}: found no place for it" in refused(tiny, folder)
+
+
 @pytest.mark.parametrize("folder", ["lora", "dora", "ia3"], indirect=True)
 def test_embeddings_saved_whole_are_put_on_and_taken_off(tiny, tiny_folder, folder):
     """The tied output layer goes with them, and both are the base's again afterwards."""

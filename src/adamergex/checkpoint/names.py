@@ -196,7 +196,7 @@ class _Reading:
         """The name of a weight or bias of the base model as PEFT has it where LoRA is upon it."""
         module, _, leaf = name.rpartition(".")
         above = module.removesuffix(".base_layer")
-        if above == module and module in self.modules:  # PEFT wrote it so before version 0.6
+        if above == module and module in self.modules:  # PEFT wrote it so before version 0.7
             beneath = f"{module}.base_layer.{leaf}"
             self._changes.add(f"{leaf} as base_layer.{leaf}")
             self._add(beneath, self.stored.pop(name))
