@@ -149,6 +149,14 @@ def test_vllm_takes_one_head_of_a_known_name_and_llama_cpp_none(names, saved, se
     assert "convert_lora_to_gguf" not in lines
 
 
+def test_lora_on_the_output_layer_is_for_vllm():
+    """llama.cpp's converter refuses it in models whose output layer is their embeddings."""
+    head = {f"{TOP}.lm_head.lora_A.weight": (2, 8), f"{TOP}.lm_head.lora_B.weight": (33, 2)}
+    found = against(LORA, **head)
+    assert found["vLLM"] is None
+    assert "lm_head" in found["llama.cpp"]
+
+
 def test_a_convolution_is_said_not_to_be_servable():
     kernel = {f"{TOP}.conv.lora_A.weight": (2, 3, 5, 5), f"{TOP}.conv.lora_B.weight": (8, 2, 1, 1)}
     assert all("convolutions" in why for why in against(LORA, **kernel).values())

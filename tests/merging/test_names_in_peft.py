@@ -137,6 +137,21 @@ def test_wrapped_adapters_merge_to_the_same_bytes(made, tmp_path, structure, new
     assert (tmp_path / "out" / WEIGHTS).read_bytes() == (out / WEIGHTS).read_bytes()
 
 
+def test_doras_magnitudes_land_in_their_other_form_too(made, tmp_path):
+    base, inputs, out = made("dora")
+    found = {role: shutil.copytree(x, tmp_path / role) for role, x in inputs.items()}
+    for folder in found.values():
+        renamed(folder, lambda n: n.replace("magnitude_vector", "magnitude_vector.weight"))
+    merge(**found, scale=SCALE).save(tmp_path / "out")
+    states = [
+        peft.PeftModel.from_pretrained(base(), x).state_dict() for x in (out, tmp_path / "out")
+    ]
+    magnitudes = [name for name in states[0] if "magnitude" in name]
+    assert magnitudes
+    for name in magnitudes:
+        assert states[0][name].equal(states[1][name])
+
+
 # What a config may say of where the adapter is, which PEFT follows whatever tensors there are.
 ELSEWHERE = {
     "some of the modules": {"target_modules": ["q_proj"]},

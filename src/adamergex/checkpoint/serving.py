@@ -37,7 +37,8 @@ def obstacles(
     both = _not_plain(config, shapes, others)
     if both is not None:
         return {"vLLM": both, "llama.cpp": both}
-    return {"vLLM": _vllm(config, others), "llama.cpp": _llama_cpp(config, others)}
+    on_head = any(name.endswith("lm_head.lora_A.weight") for name in shapes)
+    return {"vLLM": _vllm(config, others), "llama.cpp": _llama_cpp(config, others, on_head)}
 
 
 def _not_plain(
@@ -77,7 +78,7 @@ def _vllm(config: Mapping[str, Any], others: list[str]) -> str | None:
     return "it takes one head, not two" if len(heads) > 1 else None
 
 
-def _llama_cpp(config: Mapping[str, Any], others: list[str]) -> str | None:
+def _llama_cpp(config: Mapping[str, Any], others: list[str], on_head: bool) -> str | None:
     for name in others:
         if name.endswith(".base_layer.weight"):
             return f"it leaves out {name}: right only where that is the base model's own"
@@ -85,4 +86,6 @@ def _llama_cpp(config: Mapping[str, Any], others: list[str]) -> str | None:
             return f"it leaves out {name}"
         return f"it refuses {name}"
     saved: list[str] = config.get("modules_to_save") or []
-    return f"it does not serve modules_to_save ({', '.join(saved)})" if saved else None
+    if saved:
+        return f"it does not serve modules_to_save ({', '.join(saved)})"
+    return "it refuses lm_head where that is tied to the embeddings" if on_head else None

@@ -154,13 +154,15 @@ def changes_nothing(model: Any, checkpoint: Checkpoint) -> bool:
     config, layout = checkpoint.config, checkpoint.layout
     if isinstance(config, PrefixConfig):
         return False
+    if any(_effect(model, checkpoint, module) for module in layout.modules):
+        return False
     own = dict(model.named_parameters(remove_duplicate=False))
     for name in (*layout.biases, *layout.whole):
         weight = own.get(model_module(name).replace(".base_layer", ""))
         value = torch.from_numpy(wide(checkpoint.read(name)))
         if weight is None or not torch.equal(weight.detach().float().cpu(), value.float()):
             return False
-    return not any(_effect(model, checkpoint, module) for module in layout.modules)
+    return True
 
 
 def _effect(model: Any, checkpoint: Checkpoint, module: str) -> bool:

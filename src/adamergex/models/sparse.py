@@ -20,6 +20,7 @@ from torch import Tensor
 from adamergex.checkpoint import NDArray, write_json
 from adamergex.errors import InputError
 from adamergex.models.landing import nearest
+from adamergex.plain import check_downloaded
 
 __all__ = ["add_sparse", "is_sparse", "read_sparse", "sparse_changes", "write_sparse"]
 
@@ -54,6 +55,8 @@ def read_sparse(folder: Path) -> dict[str, tuple[NDArray, NDArray]]:
     """
     path = folder / WEIGHTS_FILE
     try:
+        with path.open("rb") as file:
+            check_downloaded(file.read(64), "a sparse fine-tuning", path)
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(path, found=str(error), needed="a sparse fine-tuning") from None
