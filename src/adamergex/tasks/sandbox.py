@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import threading
 from collections.abc import Generator
@@ -13,6 +12,14 @@ from typing import Any
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from adamergex.errors import InputError
+
+resource: Any
+try:
+    import resource
+except ImportError:  # Windows: whoever reads a task's rows is told, see bounded
+    resource = None
 
 __all__ = ["Sandbox", "bounded"]
 
@@ -38,7 +45,11 @@ def bounded() -> Generator[None]:
     Raises:
         TimeoutError: It took longer than SECONDS.
         MemoryError: It wanted more than MEMORY.
+        InputError: A system that has no such bounds.
     """
+    if resource is None:
+        needed = "Linux or macOS: only merge and inspect need neither"
+        raise InputError("this system", found="no bounds for templates (resource)", needed=needed)
     if threading.current_thread() is not threading.main_thread():
         yield
         return
