@@ -205,7 +205,7 @@ def test_how_a_file_was_read_and_what_was_left_out_is_said(tmp_path, capsys):
     run(*asked, "--bad-rows", "skip")
     out, err = capsys.readouterr()
     assert "a.tsv: fields between tabs; quotation marks around fields are csv's" in err
-    assert "test: 1 rows left out" in err
+    assert "sib200_swh_Latn: 1 rows left out, the first: " in err
     place = yaml.safe_load(Path(out.strip()).read_text())["dataset_kwargs"]["data_files"]["test"]
     (line,) = Path(place).read_text().splitlines()
     assert json.loads(line) == {"category": "travel", "text": 'She said "go".'}

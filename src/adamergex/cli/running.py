@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from adamergex.run.log import logged
 from adamergex.run.ray import execute_on_ray
 from adamergex.run.shared import SharedStore, store_at
 from adamergex.step import Step, in_order
+from adamergex.tasks import Data, readings
 
 __all__ = ["print_plan", "run_recipe"]
 
@@ -48,7 +49,10 @@ def _carried_out(
     from adamergex.report import print_table, write_report
 
     start = time.perf_counter()
-    with _progress(len(in_order([last]))) as (on_event, say):
+    steps = in_order([last])
+    with _progress(len(steps)) as (on_event, say):
+        for line in _readings(steps):
+            say(line)
         _execute(last, store, how, on_event, say)
     results = publish(recipe, last, store, output)
     write_report(output)
@@ -79,6 +83,8 @@ def print_plan(recipe: Recipe, output: Path, how: Execution) -> None:
         table.add_row("cached" if step in done else "to do", step.kind, escape(step.label))
     console = _console()
     console.print(table)
+    for line in _readings(steps):
+        console.print(escape(line), soft_wrap=True)
     kinds = Counter(step.kind for step in steps if step not in done)
     trained = sum(kinds[kind] for kind in _TRAINING)
     console.print(
@@ -86,6 +92,12 @@ def print_plan(recipe: Recipe, output: Path, how: Execution) -> None:
         f"{kinds['score']} scorings, {sum(kinds.values()) - trained - kinds['score']} others",
         soft_wrap=True,
     )
+
+
+def _readings(steps: Iterable[Step]) -> list[str]:
+    """How the steps' files are read that could be read otherwise."""
+    described = (Data(step.config["data"], step.files) for step in steps if "data" in step.config)
+    return list(dict.fromkeys(line for data in described for line in readings(data)))
 
 
 def _console() -> Console:

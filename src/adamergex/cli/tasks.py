@@ -122,8 +122,6 @@ def evaluate(
         output.write_text(text + "\n", encoding="utf-8")
     kept = ("n", "metric", "score", "standard_error", "metrics", "chance", "majority")
     facts = {"task": task, "language": language, **{key: record[key] for key in kept}}
-    if "left_out" in record:
-        facts["left_out"] = record["left_out"]
     facts["notices"] = record.get("notices", [])
     for notice in facts["notices"]:
         click.echo(f"adamergex: warning: {printable(notice)}", err=True)
@@ -156,8 +154,7 @@ def lm_eval(arguments: tuple[str, ...]) -> None:
 def _lines(facts: dict[str, Any]) -> list[str]:
     error = facts["standard_error"]
     spread = f" ± {error:.3f}" if error is not None else ""
-    left_out = f", {facts['left_out']} rows left out" if facts.get("left_out") else ""
-    lines = [f"{facts['task']}, {facts['language']}: {facts['n']} items{left_out}"]
+    lines = [f"{facts['task']}, {facts['language']}: {facts['n']} items"]
     for metric, value in facts["metrics"].items():
         first = metric == facts["metric"]
         lines.append(f"{metric} {value:.3f}{spread if first else ''}")
@@ -215,9 +212,7 @@ def _write(catalog: Any, name: str, language: str, output: Path) -> Path:
             continue
         asked = questions(data.config, data.files)
         rows[split] = asked.rows
-        _say(readings(data))
-        if asked.skipped:
-            _say([f"{split}: {len(asked.skipped)} rows left out, as {asked.skipped[0]}"])
+        _say(readings(data) + asked.left_out)
     return write_task(task.in_language(language), rows, output)
 
 

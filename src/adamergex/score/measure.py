@@ -38,12 +38,12 @@ def scored(
         allow_pickle: Whether adapter_model.bin may be read.
 
     Returns:
-        As `measured`, and `notices` where there is something to know of the adapter.
+        As `measured`, and `notices` where there is something to know of the rows or the adapter.
     """
     found = questions(asked, files)
     encoder = backbone_family(model) == "encoder"
     base = backbone(model, len(found.items[0].choices) if encoder else None)
-    said: list[str] = []
+    said = found.left_out
     with base.adapted(adapter, allow_pickle=allow_pickle, notices=said) as adapted:
         record = measured(base, adapted, found, prompting)
     return record | ({"notices": said} if said else {})
@@ -61,8 +61,7 @@ def measured(
         prompting: `kind` xlt, with the names of the `language` and of the one to `retell_in`.
 
     Returns:
-        n; left_out (rows that are not among them, where any are); predictions (an index, by the
-        task's first metric, or a text for each item);
+        n; predictions (an index, by the task's first metric, or a text for each item);
         log_likelihoods (of each choice; None for free answers). With labels also metric (the task's
         first that is a mean over items of which more is better), values (for each item), score
         (their mean), standard_error, metrics (all of them), chance and majority (None for free
@@ -83,8 +82,6 @@ def measured(
         given, logs = generations(backbone, model, items), None
         answers = [[text] for text in given]
     record = {"n": len(items), "predictions": given, "log_likelihoods": logs}
-    if asked.skipped:
-        record["left_out"] = len(asked.skipped)
     return record | (_scores(asked, answers) if asked.labelled else {})
 
 

@@ -12,6 +12,7 @@ LINES is {"source": SOURCE, "column": "text", "max_samples": 2000}; SOURCE is th
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,8 @@ def examples(
     if wanted["rows"] == "reference":
         return _reference(wanted, files)
     asked = questions(wanted, files)
+    for notice in asked.left_out:
+        logging.getLogger("adamergex").warning("adamergex: %s", notice)
     if labels is None:
         return asked.examples()
     return [

@@ -75,7 +75,7 @@ def docs_of(
     if len(own_faults) == len(own):
         raise _none_fits(config, own_faults)
     columns = dict.fromkeys(name for row in own for name in row)
-    templates = Templates(config, columns, labelled=labelled)
+    templates = Templates(config, columns, own[0].file, labelled=labelled)
     made: list[_Asked] = []
     faults: list[InputError] = []
     for place, row in enumerate(own):

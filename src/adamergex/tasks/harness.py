@@ -36,7 +36,6 @@ class Questions:
 
     Attributes:
         rows: Those that are asked.
-        skipped: What is wrong with those that are not.
 
     Raises:
         InputError: No rows; a row that the task does not fit, by its file and number.
@@ -55,10 +54,17 @@ class Questions:
             raise InputError(self.name, "rows", found=0, needed="at least one")
         self.labelled = labelled
         self._shorten = config.get("shorten")
-        docs, self.skipped, self._templates = docs_of(config, rows, labelled=labelled, skip=skip)
+        docs, self._skipped, self._templates = docs_of(config, rows, labelled=labelled, skip=skip)
         self.rows = list[Row](docs)
         self._task = built(config, docs, self._templates)
         self._asked = [self._ask(doc) for doc in docs]
+
+    @property
+    def left_out(self) -> list[str]:
+        """For people: how many rows are not asked, and what is wrong with the first; or nothing."""
+        if not self._skipped:
+            return []
+        return [f"{self.name}: {len(self._skipped)} rows left out, the first: {self._skipped[0]}"]
 
     @property
     def delimiter(self) -> str:

@@ -95,7 +95,9 @@ def _json_lines(text: str, path: Path) -> list[Row]:
             continue
         cells, fault = {}, None
         try:
-            cells = _object(parsed_json(line, path, f"line {i}", number=_json_number), path, i)
+            cells = _object(
+                parsed_json(line, path, f"line {i}", number=_json_number), path, len(made)
+            )
         except InputError as error:
             needed = f"{error.needed}, {SKIP}"
             fault = InputError(*error.subject, found=error.found, needed=needed)

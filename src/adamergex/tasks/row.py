@@ -140,7 +140,7 @@ def cell(value: Any) -> Any:
     if isinstance(value, Decimal):
         return Number(format(value, "f")) if value.is_finite() else None
     if isinstance(value, datetime.date | datetime.time | datetime.timedelta):
-        return str(value)
+        return str(value) if value == value else None  # pandas has a time that is none
     if isinstance(value, Mapping):
         return {str(key): cell(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

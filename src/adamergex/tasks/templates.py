@@ -12,6 +12,7 @@ import ast
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -50,6 +51,7 @@ class Templates:
     Args:
         config: The task in one language.
         columns: Those that any row has.
+        file: Where the rows are from, for messages.
         labelled: Whether the rows have the answer.
 
     Raises:
@@ -57,9 +59,15 @@ class Templates:
     """
 
     def __init__(
-        self, config: Mapping[str, Any], columns: Collection[str], *, labelled: bool = True
+        self,
+        config: Mapping[str, Any],
+        columns: Collection[str],
+        file: Path | str | None = None,
+        *,
+        labelled: bool = True,
     ) -> None:
         self.name = str(config["task"])
+        self._file = file or self.name
         self._config = config
         self._columns = columns
         self._templates: dict[str, Template] = {}
@@ -201,7 +209,7 @@ class Templates:
             return
         shown = ", ".join(map(str, list(self._columns)[:_SHOWN])) or "none"
         needed = f"a column ({shown}) or a template"
-        raise InputError(self.name, key, found=given, needed=needed)
+        raise InputError(self._file, key, found=given, needed=needed)
 
 
 def _whole(value: Any) -> bool:
