@@ -7,6 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import datasets
 import pandas
 import pyarrow
 import pytest
@@ -297,6 +298,29 @@ def test_arrow_has_types_of_its_own(tmp_path):
         "answers": "{'text': ['a', 'b'], 'answer_start': [1, 2]}",
     }  # fmt: skip
     assert set(two.values()) == {None}
+
+
+def test_rows_of_the_hub_are_read_as_files_are(monkeypatch):
+    """Its lists, its truths, its numbers of 32 bits and its dates."""
+    kinds = datasets.Features(
+        {
+            "n": datasets.Value("float32"),
+            "label": datasets.ClassLabel(names=["a", "b"]),
+            "so": datasets.Value("bool"),
+            "day": datasets.Value("timestamp[s]"),
+            "answers": {"text": datasets.List(datasets.Value("string"))},
+        }
+    )
+    cells = {"n": [0.1], "label": [1], "so": [True], "day": [datetime(2024, 1, 2)],
+             "answers": [{"text": ["x"]}]}  # fmt: skip
+    data = datasets.Dataset.from_dict(cells, kinds)
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: data)
+    source = {"hub": "org/data", "name": None, "split": "test", "options": {}}
+    (row,) = rows(source, {})
+    assert row == {"n": 0.1, "label": 1, "so": True, "day": "2024-01-02 00:00:00",
+                   "answers": {"text": ["x"]}}  # fmt: skip
+    with pytest.raises(InputError, match="org/data test: row 0, answers: found a mapping"):
+        Questions({**FREE, "doc_to_text": "{{n}}", "doc_to_target": "answers"}, [row])
 
 
 def test_what_no_template_uses_is_not_checked(tmp_path):

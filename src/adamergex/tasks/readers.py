@@ -66,15 +66,12 @@ def parquet_rows(path: Path) -> list[Row]:
 
 
 def _arrow_cells(column: Any) -> list[Any]:
-    import numpy as np
     from pyarrow import types
 
+    of_fewer_bits = types.is_float32(column.type) or types.is_float16(column.type)
+    kind = {"float": "float32", "halffloat": "float16"}[str(column.type)] if of_fewer_bits else ""
     try:
-        if types.is_float32(column.type) or types.is_float16(column.type):
-            # As they are written at their own precision: 0.1, not 0.10000000149011612.
-            kind = np.float32 if types.is_float32(column.type) else np.float16
-            return [None if v is None else cell(float(str(kind(v)))) for v in column.to_pylist()]
-        return [cell(value) for value in column.to_pylist()]
+        return [cell(value, kind) for value in column.to_pylist()]
     except Exception:  # a date in the year 20000, text that is not UTF-8: only of some, perhaps
         return [_arrow_cell(value) for value in column]
 

@@ -127,16 +127,23 @@ def number(text: str) -> int | float | str:
     return plain if repr(plain) == text else Number(text)
 
 
-def cell(value: Any) -> Any:
+def cell(value: Any, kind: str = "") -> Any:
     """A value of Arrow's, NumPy's or a data set's as a cell: JSON's types, and dates as their text.
 
     What a table calls "not a number" is a missing value there. Bytes and pictures stay as they are:
     they are errors where they are used.
+
+    Args:
+        value: The value.
+        kind: NumPy's name of its type where that has fewer bits than Python's numbers: its digits
+            are those that it has by itself, 0.1 and not 0.10000000149011612.
     """
     if value is None or isinstance(value, bool | int | str | bytes):
         return value
     if isinstance(value, float):
-        return None if value != value else value
+        if value != value:
+            return None
+        return float(str(_numpy(kind)(value))) if kind else value
     if isinstance(value, Decimal):
         return Number(format(value, "f")) if value.is_finite() else None
     if isinstance(value, datetime.date | datetime.time | datetime.timedelta):
@@ -148,6 +155,12 @@ def cell(value: Any) -> Any:
     if hasattr(value, "tolist"):  # NumPy's numbers and arrays
         return cell(value.tolist())
     return value
+
+
+def _numpy(kind: str) -> Any:
+    import numpy as np
+
+    return np.dtype(kind).type
 
 
 def text_of(value: Any) -> str:
