@@ -191,6 +191,8 @@ def test_only_a_list_is_several_answers():
     assert asked.measured([["one, 2.5"], ["1"]])["exact_match"] == [0.0, 0.0]
     as_text = Questions({**FREE, "doc_to_target": "{{answer}}"}, records)
     assert as_text.examples()[0].completion == " ['one', 2.5]"
+    as_json = Questions({**FREE, "doc_to_target": "{{[answer, '<\u0141']|tojson}}"}, records)
+    assert as_json.examples()[1].completion == ' ["[1]", "<\u0141"]'
 
 
 @pytest.mark.parametrize(

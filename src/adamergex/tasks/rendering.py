@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
@@ -44,7 +45,15 @@ def _environment() -> _Environment:
         finalize=_written,
     )  # fmt: skip
     made.filters.update(utils.env.filters)
+    made.filters["tojson"] = _json
     return made
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON as files have it; that of Jinja is for web pages: with escapes for what is not ASCII."""
+    if isinstance(value, jinja2.Undefined):
+        return str(value)  # which says what is undefined
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 class Template:

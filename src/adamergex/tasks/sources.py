@@ -177,7 +177,8 @@ def _hub_rows(source: Source) -> list[Row]:
     )
     _check_commit(source, data)
     name = " ".join(str(source[key]) for key in ("hub", "name", "split") if source[key])
-    kinds = {column: str(getattr(kind, "dtype", "")) for column, kind in data.features.items()}
+    features = getattr(data, "features", None) or {}
+    kinds = {column: str(getattr(kind, "dtype", "")) for column, kind in features.items()}
     kinds = {column: kind for column, kind in kinds.items() if kind in ("float16", "float32")}
     return [
         Row({column: cell(value, kinds.get(column, "")) for column, value in row.items()}, name, i)
