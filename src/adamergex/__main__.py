@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 __all__ = ["run"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_INTERRUPTED = "adamergex: error: interrupted\n"
 _PATIENCE = 3.0
 """Seconds for what is done in the end, before the process ends all the same."""
 
@@ -33,12 +34,12 @@ def run() -> NoReturn:
         code = main(interrupted=lambda: bool(asked))
     except KeyboardInterrupt:  # before `main` could say so, or after
         code = 130
-        sys.stderr.write("adamergex: error: interrupted\n")
+        sys.stderr.write(_INTERRUPTED)
     sys.exit(128 + asked[0] if asked else code)
 
 
 def _ending_when_asked() -> list[int]:
-    """Has a signal raise KeyboardInterrupt, and a second one end the process at once.
+    """Has a signal raise KeyboardInterrupt, once: what is done then to end well is not interrupted.
 
     Where the interrupt is lost, or held up, the process ends without it: the workers that it has
     started end when it is gone.
@@ -51,13 +52,14 @@ def _ending_when_asked() -> list[int]:
     def interrupt(number: int, _: Any) -> NoReturn:
         asked.append(number)
         for each in _SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     def watch() -> None:
         while (number := os.read(reading, 1)[0]) not in _SIGNALS:
             continue
         time.sleep(_PATIENCE)
+        os.write(2, _INTERRUPTED.encode())
         os._exit(128 + number)
 
     reading, writing = os.pipe()
