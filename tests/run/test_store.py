@@ -1,26 +1,16 @@
 """A step is finished or it is not there."""
 
-import errno
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
-from adamergex.errors import AdamergexError, InputError
 from adamergex.run import Store
 from adamergex.run.store import CHECKPOINTS, RECORD_FILE
-from adamergex.run.upkeep import damaged, finished, opened, removed
+from adamergex.run.upkeep import damaged
 from adamergex.step import Step
-from tests.support.clusters import eventually
-from tests.support.toys import gone, toy
 
-ROOT = Path(__file__).parents[2]
 STEP = Step("merge", {"scale": 1.0}, label="merge t=1")
 
 
@@ -196,179 +186,6 @@ def test_what_is_discarded_can_be_done_again(store):
     assert not store.finished(STEP)
     assert everything(store) == []
     assert fill_with(store, "z") == weights
-
-
-def test_removing_leaves_what_is_whole_and_wanted(store):
-    fill_with(store)
-    others = [Step("merge", {"scale": x}) for x in (0.25, 0.5)]
-    for step in others:
-        store.fill(step, lambda out: {})
-    (store.folder / "notes.txt").write_text("mine")
-    stage = killed_at_work(store)
-    (store.folder / f"train-{'0' * 64}").mkdir()
-    leftovers = {stage.name, f"train-{'0' * 64}"}
-    assert {path.name for path, _ in removed(store, None, dry_run=True)} == leftovers
-    assert stage.exists()
-    assert {path.name for path, _ in removed(store, None, dry_run=False)} == leftovers
-    assert sorted(entry.folder for entry in finished(store)) == store.entries()
-    assert len(store.entries()) == 3
-    gone = {step.folder for step in others}
-    assert {path.name for path, _ in removed(store, {STEP.folder}, dry_run=False)} == gone
-    assert store.entries() == [store.path(STEP)]
-    (store.path(STEP) / "adapter" / "weights").write_text("y")
-    assert [path for path, _ in removed(store, None, dry_run=False)] == [store.path(STEP)]
-    assert [path.name for path in store.folder.iterdir() if path.name != ".locks"] == ["notes.txt"]
-
-
-def test_what_a_run_is_at_is_not_removed(store):
-    def work(out):
-        (out / CHECKPOINTS).mkdir()
-        assert list(removed(Store(store.folder), None, dry_run=False)) == []
-        assert (out / CHECKPOINTS).is_dir()
-        return {}
-
-    store.fill(STEP, work)
-    assert store.finished(STEP)
-
-
-RUN = """
-import sys
-from pathlib import Path
-from adamergex.run import Store, execute, local
-from tests.support import toys
-
-local.performed = toys.performed
-trail = Path(sys.argv[1])
-done = toys.toy(trail, "done")
-execute(toys.toy(trail, "held", "hold", inputs={"done": done}), Store(trail / "steps"), workers=1)
-"""
-
-
-def test_what_another_process_runs_on_is_not_cleared(tmp_path):
-    store, done = Store(tmp_path / "steps"), toy(tmp_path, "done")
-    with subprocess.Popen([sys.executable, "-c", RUN, tmp_path], cwd=ROOT) as run:
-        try:
-            eventually((tmp_path / "grandchild").exists)
-            assert store.folder / done.folder in [p for p, _ in removed(store, (), dry_run=True)]
-            with pytest.raises(AdamergexError, match="steps: a run is using it"):
-                list(removed(store, (), dry_run=False))
-            assert store.finished(done)
-        finally:
-            run.terminate()
-            os.kill(int((tmp_path / "grandchild").read_text()), signal.SIGKILL)
-    eventually(lambda: gone(tmp_path, "held"))
-    cleared = [path.name for path, _ in removed(store, (), dry_run=False)]
-    assert done.folder in cleared
-    assert everything(store) == []
-
-
-def test_a_run_that_begins_while_the_store_is_cleared_waits(store):
-    entered = threading.Event()
-
-    def use():
-        with Store(store.folder).in_use():
-            entered.set()
-
-    with store.quiet():
-        run = threading.Thread(target=use)
-        run.start()
-        assert not entered.wait(0.2)
-    assert entered.wait(20)
-    run.join(20)
-
-
-def test_the_store_of_a_run_is_found(store):
-    fill_with(store)
-    assert opened(store.folder).folder == store.folder
-    assert opened(store.folder.parent).folder == store.folder
-    with pytest.raises(InputError, match="found no finished steps; needed the folder of a run"):
-        opened(store.folder / STEP.folder)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of one MiB. Only root may make one."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this user may not mount a file system")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
-@pytest.mark.parametrize("writer", ["python", "safetensors", "torch"])
-def test_a_full_disk_is_named_and_what_is_finished_is_kept(small_disk, writer):
-    import torch
-    from safetensors.torch import save_file
-
-    store = Store(small_disk / "steps")
-    fill_with(store)
-    big = {"a": torch.zeros(2**20)}
-
-    def work(out):
-        if writer == "python":
-            (out / "big").write_bytes(b"x" * 2**22)
-        elif writer == "safetensors":
-            save_file(big, out / "big")
-        else:
-            torch.save(big, out / "big")
-        return {}
-
-    other = Step("merge", {"scale": 0.5})
-    # One library takes away what it has written: then it is not known which disk is the full one.
-    where = "merge" if writer == "safetensors" else "steps"
-    with pytest.raises(
-        AdamergexError, match=f"{where}: the disk is full; what is finished is kept"
-    ):
-        store.fill(other, work)
-    assert not store.finished(other)
-    assert store.damage(STEP) is None
-    store.fill(other, lambda out: {})  # what the attempt wrote is gone
-
-
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOENT])
-def test_what_a_step_may_not_read_is_not_laid_at_the_stores_door(store, number):
-    own = OSError(number, os.strerror(number), "/data/secret.csv")
-
-    def work(out):
-        raise own
-
-    with pytest.raises(OSError, match=r"secret\.csv") as raised:
-        store.fill(STEP, work)
-    assert raised.value is own
-
-
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
-def test_what_a_step_may_not_write_in_the_store_is(store, number):
-    def work(out):
-        raise OSError(number, os.strerror(number), str(out / "adapter"))
-
-    with pytest.raises(InputError, match=r"steps: found .*; needed a folder that can be written"):
-        store.fill(STEP, work)
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_another_disk_that_is_full_is_named(store, number):
-    def work(out):
-        raise OSError(number, os.strerror(number), "/cache/hub/model.safetensors")
-
-    with pytest.raises(AdamergexError, match=r"^/cache/hub/model\.safetensors: the disk is full; "):
-        store.fill(STEP, work)
-
-
-def test_a_store_that_may_not_be_written_to_is_read(small_disk):
-    store = Store(small_disk / "steps")
-    fill_with(store)
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    store = Store(small_disk / "steps")
-    with store.in_use():
-        assert store.finished(STEP)
-        assert store.damage(STEP) is None
-    with pytest.raises(InputError, match=r"steps: found .*; needed a folder that can be written"):
-        store.fill(Step("merge", {"scale": 0.5}), lambda out: {})
-    with pytest.raises(InputError, match="needed a folder that can be written"):
-        Store(small_disk / "other")
 
 
 def test_a_record_is_plain_json(store):
