@@ -112,7 +112,7 @@ def test_results_say_which_rows_were_made_by_which_version(finished):
     }
     (sentence,) = versions(found)
     assert sentence.startswith("Made with several versions of torch: 2.1")
-    assert "2.13 (1 steps, behind 1 of the rows)" in sentence
+    assert "2.13 (1 step, behind 1 of the rows)" in sentence
 
 
 def test_results_of_one_version_say_nothing(finished):

@@ -239,7 +239,7 @@ def versions(results: Results) -> list[str]:
 
 def _count(made: Version) -> str:
     behind = f", behind {len(made.rows)} of the rows" if made.rows else ""
-    return f"{len(made.steps)} steps{behind}"
+    return f"{len(made.steps)} step{'s' * (len(made.steps) != 1)}{behind}"
 
 
 def facts(results: Results) -> list[str]:
