@@ -66,6 +66,10 @@ def told(error: BaseException) -> str:
     if isinstance(error, AdamergexError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
+        if error.name in ("fcntl", "resource"):  # of Python itself, but not everywhere
+            return (
+                f"this system has no {error.name}: only merge and inspect do without Linux or macOS"
+            )
         extra = "ray" if error.name in ("ray", "fsspec") else "demo"
         return f"{error.name} is not installed: pip install 'adamergex[{extra}]'"
     if isinstance(error, OSError) and error.strerror:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -13,12 +14,6 @@ from typing import IO, Any
 
 from adamergex.errors import AdamergexError, InputError
 from adamergex.step import Step, digest
-
-try:
-    import fcntl
-except ImportError:
-    needed = "Linux or macOS: only merge and inspect need neither"
-    raise InputError("this system", found="no file locks (fcntl)", needed=needed) from None
 
 __all__ = ["CHECKPOINTS", "RECORD_FILE", "Store", "identity", "read_record"]
 
