@@ -3,11 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peft import IA3Config, PrefixTuningConfig
 
 from adamergex import merge
 from adamergex.errors import InputError
-from tests.support.folders import edit_config, edit_tensors, stored_tensors
+from tests.support.folders import (
+    PREFIX_TUNING,
+    edit_config,
+    edit_tensors,
+    stored_tensors,
+    write_adapter,
+)
 from tests.support.models import IDS, QUIET, gpt2, llama, loaded, logits, t5, three_saved
 
 pytestmark = QUIET
@@ -123,6 +131,24 @@ def test_prefix_for_an_encoder_and_a_decoder(tmp_path):
     np.testing.assert_allclose(found, merged_prefix(inputs, layers=2), **TOLERANCE)
     call = {"input_ids": IDS, "decoder_input_ids": IDS[:, :3]}
     assert np.isfinite(logits(loaded(t5, tmp_path / "out"), **call)).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**16), scale=st.floats(-2, 2))
+def test_where_rs_is_t_a_prefix_walks_to_rt_and_gets_there(tmp_path_factory, seed, scale):
+    """The pseudo-inverse would keep what lies in the row space of Rs: 3 dimensions of 8 here."""
+    folder = tmp_path_factory.mktemp("prefixes")
+    rng = np.random.default_rng(seed)
+    t, rt = (rng.normal(size=(3, 32)).astype(np.float32) for _ in range(2))
+    inputs = {
+        role: write_adapter(folder / role, PREFIX_TUNING, {"prompt_embeddings": values})
+        for role, values in (("task", t), ("reference_target", rt), ("reference_source", t))
+    }
+    walked = t + scale * (rt.astype(np.float64) - t)
+    for name, at, wanted in (("between", scale, walked), ("there", 1.0, rt)):
+        merge(**inputs, scale=at).save(folder / name)
+        found = stored_tensors(folder / name)["prompt_embeddings"]
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_a_projected_prefix_is_merged_as_it_was_saved(tmp_path):

@@ -46,6 +46,7 @@ STRUCTURES: Mapping[tuple[str, str], Structure] = MappingProxyType(
         ("IA3", "linear"): Multiplicative(),
         ("IA3", "geometric"): Geometric(),
         ("PREFIX_TUNING", "pseudo-inverse"): Prefix(),
+        ("PREFIX_TUNING", "additive"): Additive(),
     }
 )
 """PEFT type and space -> the rule."""

@@ -22,6 +22,7 @@ class Prefix:
     this form leaves what Rs does not span alone.
 
     What the formula cannot do: at t = 1 and T = Rs it gives P_Rt only within the row space of P_Rs.
+    Where Rs is T, `merging` takes the additive rule in its place.
 
     Attributes:
         rcond: Singular values below `rcond` times the largest count as zero in the inverse.

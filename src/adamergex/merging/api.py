@@ -29,6 +29,7 @@ FORMULAS: Mapping[tuple[str, str], str] = {
     ("IA3", "linear"): "l = l_T (t (l_Rt / l_Rs - 1) + 1)",
     ("IA3", "geometric"): "l = l_T (l_Rt / l_Rs)^t",
     ("PREFIX_TUNING", "pseudo-inverse"): "P = P_T + t (P_Rt - P_Rs) pinv(P_Rs) P_T",
+    ("PREFIX_TUNING", "additive"): "P = P_T + t (P_Rt - P_T)",
 }
 """(structure, space) -> what is computed, for the model card."""
 

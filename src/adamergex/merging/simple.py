@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from adamergex.algebra import STRUCTURES, Multiplicative, transferred
-from adamergex.checkpoint import NDArray, PrefixConfig, TensorInfo
+from adamergex.checkpoint import Checkpoint, NDArray, PrefixConfig, TensorInfo
 from adamergex.merging.options import MergeOptions
 from adamergex.merging.three import Three
 from adamergex.merging.units import Computed, Outline, Unit, stored_dtype, wide_part
@@ -31,7 +31,9 @@ def prefix_outline(three: Three, options: MergeOptions) -> Outline:
     """How three prefixes merge: one matrix for each layer's keys and one for its values."""
     config = three.task.config
     assert isinstance(config, PrefixConfig)
-    rule = STRUCTURES["PREFIX_TUNING", "pseudo-inverse"]
+    # Of the way from T to Rt the pseudo-inverse keeps only what lies in the row space of Rs.
+    space = "additive" if _equal(three.task, three.reference_source) else "pseudo-inverse"
+    rule = STRUCTURES["PREFIX_TUNING", space]
 
     def merged(*stored: NDArray) -> tuple[NDArray, int]:
         # Float64 costs nothing at this size, and the pseudo-inverse is ill-conditioned.
@@ -42,7 +44,16 @@ def prefix_outline(three: Three, options: MergeOptions) -> Outline:
         return result.transpose(1, 0, 2).reshape(stored[0].shape), 0
 
     # PEFT stores the projected prefix, which needs no projection any more.
-    return _outline(three, options, "pseudo-inverse", merged, {"prefix_projection": False})
+    return _outline(three, options, space, merged, {"prefix_projection": False})
+
+
+def _equal(one: Checkpoint, other: Checkpoint) -> bool:
+    """Whether every part of every module is the same in both."""
+    return all(
+        np.array_equal(one.part(module, part), other.part(module, part))
+        for module, parts in one.layout.modules.items()
+        for part in parts
+    )
 
 
 def prefix_matrices(stored: NDArray, layers: int) -> NDArray:

@@ -26,7 +26,9 @@ def adamergex(shop: Workshop, target: str) -> list[Row]:
                 t: float, inputs: Any = inputs, name: str = variant, how: Any = options
             ) -> Step:
                 label = f"merge t={t:g}, {name}, {target}"
-                return Step("merge", {"scale": t, **how}, inputs, label=label)
+                # A prefix whose Rs is T was merged in another way once.
+                version = 2 if recipe.adapter.type == "prefix" else 1
+                return Step("merge", {"scale": t, **how}, inputs, label=label, version=version)
 
             rows.append(Row("adamergex", variant, shop.settings(made)))
     if len(rows) == 1 or recipe.scale.select == "fixed":
