@@ -261,7 +261,7 @@ def test_distillation_starts_from_t_and_rs_is_t():
     assert found["reference_source"] == found["task"] == shop.task_adapter("en")
     learnt = found["reference_target"]
     assert (learnt.kind, learnt.inputs["start"]) == ("distil", found["task"])
-    asked = learnt.inputs["states"]
+    asked = learnt.inputs["taught"]
     assert asked.inputs["adapter"] == found["task"]
     # What T reads is the source text that the target text is parallel to, and it sees no label.
     assert asked.config["data"]["lines"] == learnt.config["data"]["source_lines"]

@@ -6,7 +6,7 @@ import pytest
 
 from adamergex.errors import InputError
 from adamergex.plan import planned
-from adamergex.recipe import demo_recipe
+from adamergex.recipe import Reference, demo_recipe
 from adamergex.tasks import find_task
 from tests.plan.test_experiment import local_recipe
 
@@ -112,3 +112,87 @@ def test_a_reference_with_t_in_it_is_not_added_to_t(method):
     with pytest.raises(InputError, match=f"found distillation; needed another first, for {method}"):
         planned(demo_recipe([reference, f"methods=[source-ft, {method}]"]))
     planned(demo_recipe([reference, "methods=[source-ft, projection, layer-swapping, adamergex]"]))
+
+
+ROWS = '{"text": "a big city", "label": "a"}\n{"text": "the house", "label": "b"}\n'
+DISTILLED = {"task": "distillation", "text": "{language}.txt"}
+NO_ROWS = {"task": "distillation", "items": "{language}.jsonl"}
+WORDS = {"task": "distillation", "words": "words.tsv"}
+
+
+@pytest.mark.parametrize(
+    ("reference", "files", "says"),
+    [
+        (DISTILLED, {"sw.txt": "a\nb\n"}, "sw.txt: lines: found 2; needed 1, as in the source"),
+        (DISTILLED, {"sw.txt": "\n"}, "sw.txt: rows with a text: found 0; needed at least one"),
+        ({**DISTILLED, "text": "{language}.txt[5:]"}, {}, "en.txt: rows with a text: found 0"),
+        ({**DISTILLED, "field": "title"}, {}, "field: found title; needed text, which t asks for"),
+        ({"task": "distillation"}, {}, "text: found none; needed text, items or words for"),
+        (NO_ROWS, {"sw.jsonl": ROWS[:37]}, "sw.jsonl: rows: found 1; needed 2, as in the source"),
+        (
+            NO_ROWS,
+            {"sw.jsonl": ROWS.replace("text", "x")},
+            "sw.jsonl: columns: found x, label; nee",
+        ),
+        ({**NO_ROWS, "task": "causal-lm"}, {}, "items: task: found causal-lm"),
+        (WORDS, {}, "words.tsv: found no such file"),
+        (
+            WORDS,
+            {"words.tsv": "mji\tcity\n"},
+            "words.tsv: found 0% of the text's words; needed 10%",
+        ),
+        (WORDS, {"words.tsv": "mji\n"}, "words.tsv: row 0: found 1 field"),
+        ({**WORDS, "words": {"yo": "words.tsv"}}, {}, "words: found none for sw; needed a file"),
+        ({**WORDS, "field": "label"}, {"words.tsv": "row\tx\n"}, "field: found label; needed text"),
+        ({**WORDS, "task": "self-labelled"}, {}, "words: task: found self-labelled; needed proj"),
+        ({**NO_ROWS, "languages": ["en"]}, {}, "languages: found en; needed languages other than"),
+    ],
+)
+def test_text_that_t_cannot_teach_from_is_found_before_t_is_trained(
+    tmp_path, reference, files, says
+):
+    recipe = local_recipe(tmp_path / "x")
+    for code in ("en", "sw"):
+        (tmp_path / "x" / f"{code}.jsonl").write_text(ROWS)
+    for name, content in files.items():
+        (tmp_path / "x" / name).write_text(content)
+    changed = recipe.model_copy(update={"reference": (Reference(**reference),)})
+    with pytest.raises(InputError) as raised:
+        planned(changed)
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize("task", ["xnli", "xcopa", "xquad"])
+def test_lines_of_text_are_no_questions_of_a_task_that_has_more(task):
+    changes = [f"tasks=[{task}]", "source=en", "targets=[tr]", "scale={select: fixed, grid: [1.0]}"]
+    with pytest.raises(InputError, match=r"found lines of text, .*; needed items: rows with"):
+        planned(demo_recipe([*changes, "training.vocabulary=full"]))
+
+
+@pytest.mark.parametrize(
+    ("task", "answers", "says"),
+    [
+        ("xquad", "source", "answers: found source; needed target: answers to xquad are in the"),
+        ("emoji", "target", "answers: found target; needed none: emoji is answered by a choice"),
+    ],
+)
+def test_which_answers_can_be_learnt(task, answers, says):
+    changes = [f"tasks=[{task}]", "source=en", "targets=[tr]", "scale={select: fixed, grid: [1.0]}"]
+    reference = f"reference={{task: distillation, text: emoji, answers: {answers}}}"
+    with pytest.raises(InputError) as raised:
+        planned(
+            demo_recipe([*changes, "training.vocabulary=full", "methods=[adamergex]", reference])
+        )
+    assert says in str(raised.value)
+
+
+def test_t_is_chosen_on_its_own_text_or_not_without_labels(tmp_path):
+    recipe = local_recipe(tmp_path / "x", splits=("train", "test"))
+    other = Reference(task="distillation", text="{language}.txt", languages=("yo",))
+    (tmp_path / "x" / "yo.txt").write_text("a line\n")
+    unlabelled = recipe.scale.model_copy(update={"select": "unlabelled"})
+    changed = recipe.model_copy(update={"reference": (other,), "scale": unlabelled})
+    with pytest.raises(
+        InputError, match="select: found unlabelled; needed dev or fixed, or dev it"
+    ):
+        planned(changed)

@@ -88,12 +88,40 @@ def test_n_languages_and_m_tasks_train_n_plus_m_plus_1_adapters(
     assert len(steps(last, "train-sparse")) == 0
 
 
+@settings(max_examples=6)
+@given(st.lists(st.sampled_from(LANGUAGES), min_size=1, max_size=4, unique=True), st.integers(1, 3))
+def test_reading_trains_one_adapter_for_each_language_and_one_for_each_task(
+    tmp_path_factory, targets, tasks
+):
+    """Rs is what all start from, and is not trained: N + M."""
+    folder = tmp_path_factory.mktemp("tasks")
+    for i in range(tasks):
+        (folder / f"t{i}.yaml").write_text(TASK.replace("{{text}}", f"{i} {{{{text}}}}"))
+    rows = {
+        "data_files": {f"t{i}": {"train": "rows.csv", "test": "rows.csv"} for i in range(tasks)}
+    }
+    (folder / "rows.csv").write_text(ROWS)
+    recipe = {
+        "model": "m", "source": "en", "targets": targets, **rows,
+        "tasks": [f"t{i}.yaml" for i in range(tasks)],
+        "reference": {"task": "reading", "text": "emoji"},
+        "methods": ["source-ft", "adamergex"],
+        "scale": {"grid": [0.5], "select": "fixed"},
+    }  # fmt: skip
+    last = planned(recipe_from(json.dumps(recipe), "r", folder))
+    assert len(steps(last, "train")) + len(steps(last, "distil")) == len(targets) + tasks
+    assert len(steps(last, "start")) == len(steps(last, "teach")) == 1
+    for merge in steps(last, "merge"):
+        assert merge.inputs["reference_source"].kind == "start"
+        assert merge.inputs["reference_target"].inputs["start"].kind == "start"
+
+
 def test_how_many_steps_the_demo_has():
     kinds = Counter(step.kind for step in steps(planned(demo_recipe())))
     targets, scales, ways = 2, 2, 2
     # T; causal LM in three languages; for each target an oracle and a projection.
     assert kinds["train"] == 1 + 3 + 2 * targets
-    assert (kinds["states"], kinds["distil"]) == (1, targets)
+    assert (kinds["teach"], kinds["distil"]) == (1, targets)
     assert kinds["merge"] == targets * scales * ways
     assert kinds["arimerge"] == kinds["weighted"] == targets * scales
     assert kinds["select"] == targets * (ways + 3)  # AriMerge, T + t Rt, the best of all

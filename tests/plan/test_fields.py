@@ -22,7 +22,6 @@ BASE = {
     "scale": {"grid": [0.5], "select": "dev"},
     "training": {"vocabulary": "full"},
 }
-LABELLED = {"reference": [REFERENCES[0], {"task": "self-labelled", "text": "emoji"}]}
 PARAPHRASED = {"task": "translation", "text": "emoji", "counterpart": "paraphrase"}
 TRAINED = {"train", "train-sparse"}
 WAYS = {"merge", "arimerge", "weighted", "layer-swap"}
@@ -49,6 +48,24 @@ Trainer = {
 def second(key, value):
     """A change of the second reference task."""
     return {"reference": [REFERENCES[0], {**REFERENCES[1], key: value}]}
+
+
+def swapped(**changes):
+    """A recipe whose Rt reads the task's own prompts with words replaced."""
+    reference = {"task": "distillation", "words": "WORDS", "field": "text", **changes}
+    return {"reference": [reference], "methods": ["source-ft", "adamergex"], "tasks": "TWO"}
+
+
+def parallel(items):
+    """A recipe whose references are parallel rows of the task."""
+    return {**swapped(words=None, items=items), "scale": {"grid": [0.5], "select": "fixed"}}
+
+
+def written(answers):
+    """A recipe whose Rt learns answers in free text."""
+    return {**parallel("ITEMS"), "tasks": "FREE", "reference": [
+        {"task": "distillation", "field": "text", "items": "ITEMS", "answers": answers}
+    ]}  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -95,12 +112,32 @@ CASES = [
         "translation, en",
         before={"reference": [{**PARAPHRASED, "paraphrases": "emoji"}]},
     ),
+    # T reads the same text; what stands for it in the target language is another.
+    *(
+        Case(f"reference.{key}", swapped(**{key: value}), {"distil"}, before=swapped())
+        for key, value in (
+            ("field", ["text", "emoji"]), ("words", "OTHER WORDS"), ("share", 0.5),
+        )
+    ),
+    Case("reference.answers", written("target"), {"teach"}, before=written("source")),
     Case(
-        "reference.field",
-        {"reference": [REFERENCES[0], {**LABELLED["reference"][1], "field": "emoji"}]},
-        {"score"},
-        "T labels",
-        before=LABELLED,
+        "reference.prompts",
+        {"reference": [{"task": "reading", "text": "emoji", "prompts": ["{{text}} is like"]}]},
+        {"teach"},
+        before={
+            "reference": [{"task": "reading", "text": "emoji"}],
+            "methods": ["source-ft", "adamergex"],
+        },
+    ),
+    Case("reference.items", parallel("OTHER ITEMS"), {"teach"}, before=parallel("ITEMS")),
+    Case(
+        "reference.languages",
+        {"reference": [{"task": "distillation", "text": "emoji", "languages": ["de", "ar"]}]},
+        {"distil"},
+        before={
+            "reference": [{"task": "distillation", "text": "emoji"}],
+            "methods": ["source-ft", "adamergex"],
+        },
     ),
     Case("bad_rows", {"bad_rows": "skip"}, {*TRAINED, "score"}),
     # Settings are chosen among by what they are called in the report.
@@ -218,13 +255,43 @@ TASK = {
 }  # fmt: skip
 
 
+COMMON = ("man", "woman", "person", "with", "skin", "tone", "of", "and", "face", "button", "flag")
+FILES = {
+    "TASK": ("named.yaml", json.dumps(TASK)),
+    "TWO": ("two.yaml", json.dumps({**TASK, "doc_to_text": "{{text}} {{emoji}}"})),
+    "FREE": (
+        "free.yaml",
+        json.dumps(
+            {
+                **{key: x for key, x in TASK.items() if key != "doc_to_choice"},
+                "output_type": "generate_until",
+            }
+        ),
+    ),
+    "WORDS": ("words.tsv", "".join(f"{word}\t{word[::-1]}\n" for word in COMMON)),
+    "OTHER WORDS": ("other.tsv", "".join(f"{word}\t{word.upper()}\n" for word in COMMON)),
+    "ITEMS": ("items.csv", "text,emoji\na face,x\n"),
+    "OTHER ITEMS": ("others.csv", "text,emoji\na flag,x\na hand,y\n"),
+}
+
+
+def filled(value, folder):
+    """Names of FILES replaced by paths."""
+    if isinstance(value, dict):
+        return {
+            key: [filled(x, folder)] if key == "tasks" and x in FILES else filled(x, folder)
+            for key, x in value.items()
+        }
+    if isinstance(value, list):
+        return [filled(inner, folder) for inner in value]
+    return str(folder / FILES[value][0]) if value in FILES else value
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.field)
 def test_what_a_field_is_about_is_done_again_and_no_more(case, tmp_path):
-    before = {**BASE, **case.before}
-    change = dict(case.change)
-    if change.get("tasks") == "TASK":
-        (tmp_path / "named.yaml").write_text(json.dumps(TASK))
-        change["tasks"] = [str(tmp_path / "named.yaml")]
+    for name, content in FILES.values():
+        (tmp_path / name).write_text(content)
+    before, change = (filled(x, tmp_path) for x in ({**BASE, **case.before}, case.change))
     old, new = set(plan(before)), plan({**before, **change})
     first = [step for step in new if step not in old and set(step.inputs.values()) <= old]
     assert {step.kind for step in first} == case.kinds

@@ -129,6 +129,22 @@ def test_measures_are_those_of_the_harness():
     assert free.measured([[""]] * 6)["exact_match"] == [0.0] * 6
 
 
+@pytest.mark.parametrize(
+    ("metric", "measure"),
+    [("acc", lambda _: 1.0), ("acc_norm", len), ("acc_bytes", lambda text: len(text.encode()))],
+)
+def test_what_a_choice_counts_for_picks_the_one_that_the_metric_picks(metric, measure):
+    choices = ["one", "twenty-two", "üçüncü"]
+    entries = [{"metric": metric, "aggregation": "mean", "higher_is_better": True}]
+    made = Questions({**CHOICE, "doc_to_choice": choices, "metric_list": entries}, ROWS)
+    counted = np.array(made.items[0].counted)
+    np.testing.assert_allclose(counted * [measure(c) for c in choices], counted[0] * measure("one"))
+    logs = -np.random.default_rng(0).uniform(1, 20, size=(len(ROWS), 3))
+    found = made.measured([[(float(x), False) for x in row] for row in logs])
+    picked = (logs * counted).argmax(1)
+    assert found[metric] == [float(p == row["label"]) for p, row in zip(picked, ROWS, strict=True)]
+
+
 def test_without_labels_there_are_questions_only():
     asked = Questions(CHOICE, [{"text": "x"}], labelled=False)
     assert asked.items[0].prompt == "x ="

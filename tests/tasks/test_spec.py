@@ -38,6 +38,15 @@ def test_a_task_in_a_language(tmp_path):
     assert config["doc_to_text"] == "{{text}} sw {{language}}"
 
 
+def test_choices_are_the_same_where_no_row_and_no_language_changes_them(tmp_path):
+    assert written(tmp_path).same_choices("sw", "yo")
+    own = {"languages": {"sw": {"doc_to_choice": ["c", "d"]}, "yo": {}}}
+    assert not written(tmp_path, metadata=own).same_choices("sw", "yo")
+    assert not written(tmp_path, doc_to_choice="{{choices}}").same_choices("sw", "yo")
+    free = {"output_type": "generate_until", "doc_to_choice": None}
+    assert written(tmp_path, **free).same_choices("sw", "yo")
+
+
 def test_a_language_has_keys_of_its_own(tmp_path):
     metadata = {
         "codes": "iso",

@@ -8,8 +8,8 @@ from rich.text import Text
 from adamergex.errors import InputError, printable
 from adamergex.methods import Catalog
 from adamergex.models import Backbone, tokenizer
-from adamergex.recipe import Recipe
-from adamergex.tasks import FROM_T, Data, Example, examples, readings
+from adamergex.recipe import Recipe, Reference
+from adamergex.tasks import FROM_T, READING, Data, Example, asked, examples, readings
 
 __all__ = ["print_preview"]
 
@@ -30,10 +30,32 @@ def print_preview(recipe: Recipe) -> None:
     for reference in recipe.reference:
         for language in (recipe.source, *recipe.targets):
             title = f"{reference.title}, {language}"
-            if reference.task in FROM_T:
-                console.print(f"[bold]{title}[/]: text that T reads\n")
+            if reference.task == READING:
+                _show_asked(console, title, catalog, None, reference, language)
+            elif reference.task in FROM_T:
+                for task in recipe.tasks:
+                    _show_asked(console, f"{title}, for {task}", catalog, task, reference, language)
             else:
                 _show(console, title, catalog.reference(reference, language), tokens, recipe)
+
+
+def _show_asked(
+    console: Console,
+    title: str,
+    catalog: Catalog,
+    task: str | None,
+    reference: Reference,
+    language: str,
+) -> None:
+    """A prompt that T answers, or that Rt learns to answer as T does, and how many there are."""
+    asks = catalog.task(task) if task else None
+    data = catalog.unlabelled(asks, reference, language, projected=True)
+    found = asked(data.config, data.files)
+    known = "" if found.coverage is None else f", word list has {found.coverage:.0%} of the words"
+    console.print(f"[bold]{title}[/]: {len(found.items)} prompts{known}")
+    for item in list(found.items.values())[:1]:
+        console.print(Text(printable(item.prompt, also="\n\t"), "dim"))
+    console.print()
 
 
 def _show(console: Console, title: str, rows: Data, tokens: Backbone, recipe: Recipe) -> None:

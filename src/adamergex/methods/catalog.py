@@ -16,11 +16,14 @@ from adamergex.tasks import (
     Data,
     Source,
     Task,
+    columns_of,
     file_source,
     find_task,
     language_name,
+    prompting,
     task_source,
     text_source,
+    word_source,
 )
 
 __all__ = ["Catalog"]
@@ -96,26 +99,120 @@ class Catalog:
         return found
 
     def unlabelled(
-        self, task: Task, reference: Reference, language: str, *, projected: bool = False
+        self,
+        task: Task | None,
+        reference: Reference,
+        language: str,
+        *,
+        projected: bool = False,
+        seed: int = 0,
     ) -> Data:
-        """The text of a reference task as questions of a task, without answers.
+        """The text of a reference task as questions, without answers.
+
+        In a target language it is what the reference says there is of it: its own text, the source
+        text with words replaced, or text of other languages.
 
         Args:
-            task: What is asked.
+            task: What is asked; None for the reference's own prompts, of no task.
             reference: Whose text.
             language: In which language.
             projected: Whether the answers will be those to the source text, line by line.
+            seed: Of what is drawn from a word list.
+
+        Raises:
+            InputError: Text without a column that the prompts need.
         """
-        text, files = self._lines(reference, language)
+        codes = (language,) if language == self.source else reference.languages or (language,)
+        parts = [
+            self._swapped(task, reference, asked, code, seed)
+            if reference.words is not None and code != self.source
+            else self._questions(
+                task, reference, asked, code, projected or bool(reference.languages)
+            )
+            for code in codes
+            for asked in self._asked(task, reference, code)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        files = {sha: path for part in parts for sha, path in part.files.items()}
+        return Data({"rows": "dealt", "of": [part.config for part in parts]}, files)
+
+    def _asked(
+        self, task: Task | None, reference: Reference, language: str
+    ) -> list[dict[str, Any]]:
+        """What a task asks in a language, or each of the prompts that are of no task."""
+        if task is None:
+            return prompting(reference.prompts, language_name(self.source))
         config = task.in_language(language)
-        asked = {key: value for key, value in config.items() if key not in _OWN}
-        description = {
-            "rows": "unlabelled", "task": asked, "field": reference.field, "lines": text,
-        }  # fmt: skip
-        if projected and language != self.source:
-            description["source_lines"], more = self._lines(reference, self.source)
+        return [{key: value for key, value in config.items() if key not in _OWN}]
+
+    def _questions(
+        self,
+        task: Task | None,
+        reference: Reference,
+        asked: Mapping[str, Any],
+        language: str,
+        parallel: bool,
+    ) -> Data:
+        """What is asked about a language's text, its items, or the task's own training rows."""
+        lines = reference.items is None and (reference.text or not reference.words)
+        if task is None or lines:
+            _check_lines(task.name if task else reference.title, asked, reference.field[0])
+            description = {"rows": "unlabelled", "task": asked, "field": reference.field[0]}
+            description["lines"], files = self._lines(reference, language)
+            if parallel and language != self.source:
+                description["source_lines"], more = self._lines(reference, self.source)
+                files |= more
+            return Data(description, files)
+        most = reference.max_samples
+        description = {"rows": "task", "task": asked, "labelled": False, "max_samples": most}
+        if reference.items is None:
+            own = self.rows(task, self.source, "train")
+            both = (n for n in (most, own.config["max_samples"]) if n is not None)
+            description |= {"source": own.config["source"], "max_samples": min(both, default=None)}
+            return Data(description | self._skipping, dict(own.files))
+        description["source"], files = self._items(reference.items, language)
+        if parallel and language != self.source:
+            description["source_rows"], more = self._items(reference.items, self.source)
             files |= more
         return Data(description, files)
+
+    def _items(
+        self, items: str | Mapping[str, str], language: str
+    ) -> tuple[Source, dict[str, Path]]:
+        path = _for_language(items, language)
+        if path is None:
+            raise InputError("reference", "items", found=f"none for {language}", needed="some")
+        source, where = file_source(path.replace("{language}", language), self.folder)
+        return source, {source["file"]: where}
+
+    def _swapped(
+        self,
+        task: Task | None,
+        reference: Reference,
+        asked: Mapping[str, Any],
+        language: str,
+        seed: int,
+    ) -> Data:
+        """The source text, asked in another language, with words of that language in it."""
+        path = _for_language(reference.words or {}, language)
+        if path is None:
+            raise InputError("reference", "words", found=f"none for {language}", needed="a file")
+        source, files = word_source(path.replace("{language}", language), self.folder)
+        columns = columns_of(asked)
+        for field in reference.field:
+            if field not in columns:
+                needed = f"{' or '.join(sorted(columns))}, which {asked['task']} asks for"
+                raise InputError("reference", "field", found=field, needed=needed)
+        text = self._questions(task, reference, asked, self.source, False)
+        swap = {
+            "source": source,
+            "fields": list(reference.field),
+            "share": reference.share,
+            "seed": seed,
+            "language": language_name(self.source),
+        }
+        return Data({**text.config, "words": swap}, {**text.files, **files})
 
     def reference(self, reference: Reference, language: str) -> Data:
         """The rows of a reference task in one language, but those learnt from T.
@@ -154,7 +251,10 @@ class Catalog:
 
     def _lines(self, reference: Reference, language: str) -> tuple[dict[str, Any], dict[str, Path]]:
         if reference.text is None:
-            raise InputError("reference", "text", found="none", needed=f"text for {reference.task}")
+            ways = "text, items or words" if reference.task in FROM_T else "text"
+            raise InputError(
+                "reference", "text", found="none", needed=f"{ways} for {reference.task}"
+            )
         return self._text(reference, reference.text, language)
 
     def _paraphrases(
@@ -191,6 +291,18 @@ class Catalog:
             return None
         task.check_rows(language)
         return task_source(config, name), {}
+
+
+def _check_lines(name: str, asked: Mapping[str, Any], field: str) -> None:
+    """Raises InputError where lines of text, as one column, are not all that is asked about."""
+    columns = columns_of(asked)
+    if columns == {field}:
+        return
+    if len(columns) == 1:
+        needed = f"{min(columns)}, which {name} asks for"
+        raise InputError("reference", "field", found=field, needed=needed)
+    needed = f"items: rows with {', '.join(sorted(columns))}, which {name} asks for"
+    raise InputError("reference", "text", found=f"lines of text, as {field}", needed=needed)
 
 
 def _for_language(paths: str | Mapping[str, str], language: str) -> str | None:

@@ -12,7 +12,7 @@ def projection(shop: Workshop, target: str) -> list[Row]:
     """
     reference = shop.recipe.reference[0]
     labels = shop.labels(reference, shop.recipe.source)
-    rows = shop.catalog.unlabelled(shop.task, reference, target, projected=True)
+    rows = shop.unlabelled(reference, target, projected=True)
     overrides = shop.recipe.training.per_step.projection.given()
     label = f"{shop.task.name}, projected labels, {target}"
     adapter = shop.trained(rows, label, overrides, labels=labels)

@@ -11,7 +11,7 @@ from adamergex.checkpoint import pinned
 from adamergex.methods.catalog import Catalog
 from adamergex.recipe import Recipe, Reference
 from adamergex.step import Step, digest
-from adamergex.tasks import DISTILLATION, LABELLED_BY_T, Data
+from adamergex.tasks import DISTILLATION, LABELLED_BY_T, READING, Data, coverage
 
 __all__ = ["Method", "Row", "Setting", "Workshop"]
 
@@ -81,39 +81,107 @@ class Workshop:
         label = f"{reference.title}, {language}"
         if reference.task == DISTILLATION:
             return self._distilled(reference, language, label)
+        if reference.task == READING:
+            return self._read(reference, language, label)
         if reference.task not in LABELLED_BY_T:
             return self.trained(self.catalog.reference(reference, language), label, overrides)
         own = reference.task == "self-labelled"
         labels = self.labels(reference, language if own else self.recipe.source)
-        rows = self.catalog.unlabelled(self.task, reference, language, projected=not own)
+        rows = self.unlabelled(reference, language, projected=not own)
         return self.trained(rows, label, overrides, labels=labels)
 
     def _distilled(self, reference: Reference, language: str, label: str) -> Step:
-        """T trained on, to begin its answer to a target prompt as that to the parallel source one.
+        """T trained on, to answer a target prompt as it answers the parallel source one.
 
         In the source language that is T itself: there is nothing to learn, and Rs is T.
         """
-        source = self.recipe.source
-        task = self.task_adapter(source)
-        if language == source:
+        task = self.task_adapter(self.recipe.source)
+        if language == self.recipe.source:
             return task
-        asked = self.catalog.unlabelled(self.task, reference, source)
-        config = {"model": self._model_name, "data": asked.config}
-        states = Step(
-            "states",
+        rows = self.unlabelled(reference, language, projected=True)
+        return self._learnt(reference, rows, label, task, self._taught(reference, language))
+
+    def _read(self, reference: Reference, language: str, label: str) -> Step:
+        """An adapter with which the base reads a language as it reads the source language.
+
+        Nothing in it is of a task. In the source language that is the adapter before any training,
+        from which T starts, too: the base needs none to read as it does.
+        """
+        start = self.start()
+        if language == self.recipe.source:
+            return start
+        asked, rows = (
+            self.catalog.unlabelled(None, reference, code, projected=True, seed=self.seed)
+            for code in (self.recipe.source, language)
+        )
+        config = {
+            "model": self._model_name, "data": asked.config, "vocabulary": "full",
+            "by_choice": False,
+        }  # fmt: skip
+        taught = Step(
+            "teach",
             config,
-            {"model": self.model, "adapter": task},
-            label=f"{self.task.name}: states of T at {source} text",
+            self._inputs(adapter=start),
+            label=f"what the base teaches about {self.recipe.source} text",
             files=self._files(asked),
         )
-        rows = self.catalog.unlabelled(self.task, reference, language, projected=True)
+        return self._learnt(reference, rows, label, start, taught)
+
+    def _learnt(
+        self, reference: Reference, rows: Data, label: str, start: Step, taught: Step
+    ) -> Step:
+        """An adapter trained on from `start`, on what is taught about the same rows."""
+        known = coverage(rows)
+        if known is not None:
+            label = f"{label}: the word list has {known:.0%} of the text's words"
+        config = self._training(rows, reference.training.given())
+        del config["vocabulary"]  # it is the teacher's
         return Step(
             "distil",
-            self._training(rows, reference.training.given()),
-            self._inputs(start=task, states=states),
+            config,
+            self._inputs(start=start, taught=taught),
             label=f"train {label}",
+            version=2,
             files=self._files(rows),
             **self.recipe.parallel.model_dump(),
+        )
+
+    def start(self) -> Step:
+        """The adapter that every training of a seed begins with."""
+        config = {
+            "model": self._model_name, "adapter": self.recipe.adapter.fields, "seed": self.seed,
+        }  # fmt: skip
+        return Step("start", config, self._inputs(), label="the adapter before any training",
+                    files=self._model_files)  # fmt: skip
+
+    def _taught(self, reference: Reference, language: str) -> Step:
+        """What T has to teach, about the source side of a text or, knowing it, the target side."""
+        source = self.recipe.source
+        asked = self.unlabelled(reference, source)
+        files = self._files(asked)
+        config = {
+            "model": self._model_name,
+            "data": asked.config,
+            "vocabulary": self.recipe.training.vocabulary,
+            # Where choices are other ones in each language, no token is the right one in both.
+            "by_choice": not all(
+                self.task.same_choices(source, code) for code in reference.languages or (language,)
+            ),
+        }
+        label = f"{self.task.name}: what T teaches about {source} text"
+        written = self.labels(reference, source) if self.task.free_text else None
+        if written is not None and (reference.answers or self.task.answers) == "target":
+            rows = self.unlabelled(reference, language, projected=True)
+            config |= {"data": rows.config, "beside": asked.config}
+            files |= rows.files
+            label = f"{self.task.name}: what T teaches about {language} text beside {source}"
+        inputs = self._inputs(adapter=self.task_adapter(source), labels=written)
+        return Step("teach", config, inputs, label=label, files=files)
+
+    def unlabelled(self, reference: Reference, language: str, *, projected: bool = False) -> Data:
+        """The text of a reference task as questions of the task; see Catalog.unlabelled."""
+        return self.catalog.unlabelled(
+            self.task, reference, language, projected=projected, seed=self.seed
         )
 
     def references(self, reference: Reference, target: str) -> dict[str, Step]:
@@ -127,7 +195,7 @@ class Workshop:
 
     def labels(self, reference: Reference, language: str) -> Step:
         """T's answers to the text of a reference task in one language."""
-        asked = self.catalog.unlabelled(self.task, reference, language)
+        asked = self.unlabelled(reference, language)
         label = f"{self.task.name}: T labels {language} text"
         return self.scored(self.task_adapter(self.recipe.source), asked, label)
 

@@ -22,7 +22,7 @@ from adamergex.models.loading import (
 )
 from adamergex.models.sharding import dividing
 from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
-from adamergex.models.states import answer_states, prompt_ids
+from adamergex.models.states import answer_states, forced_states, output_layer, prompt_ids
 from adamergex.models.threads import at_once, in_threads
 from adamergex.models.tokens import Tokens, shortened
 
@@ -41,9 +41,11 @@ __all__ = [
     "cache_folder",
     "continued",
     "dividing",
+    "forced_states",
     "has_prefix",
     "in_threads",
     "last_hidden",
+    "output_layer",
     "own_backbone",
     "padded",
     "prefilled",

@@ -9,7 +9,16 @@ from typing import Any
 from adamergex.errors import InputError
 from adamergex.methods import METHODS, Catalog
 from adamergex.recipe import Recipe
-from adamergex.tasks import DISTILLATION, REFERENCES, Task, sliced
+from adamergex.tasks import (
+    ACROSS,
+    DISTILLATION,
+    FROM_T,
+    READING,
+    REFERENCES,
+    Task,
+    coverage,
+    sliced,
+)
 
 __all__ = ["check"]
 
@@ -39,6 +48,7 @@ def check(recipe: Recipe) -> None:
         raise InputError("tasks", found=f"{twice[0]} twice", needed="names that differ")
     _check_data_files(recipe, catalog, tasks)
     _check_methods(recipe)
+    _check_references(recipe)
     for task in tasks:
         if recipe.training.vocabulary == "in-use" and task.free_text:
             needed = f"full: {task.name} is answered in free text"
@@ -48,6 +58,9 @@ def check(recipe: Recipe) -> None:
             raise InputError("scale", "select", found="unlabelled", needed=needed)
         for target in recipe.targets if recipe.scale.select != "fixed" else ():
             _check_apart(catalog, task, target)
+    for task in tasks:
+        _check_answers(recipe, task)
+        _check_texts(recipe, catalog, task)
 
 
 def _check_data_files(recipe: Recipe, catalog: Catalog, tasks: list[Task]) -> None:
@@ -75,6 +88,54 @@ def _check_methods(recipe: Recipe) -> None:
     if "layer-swapping" in recipe.methods and outside:
         needed = "0 to 1, a share of the layers, for layer-swapping"
         raise InputError("scale", "grid", found=outside[0], needed=needed)
+
+
+def _check_references(recipe: Recipe) -> None:
+    """What a reference task takes in the place of text in the target language."""
+    for reference in recipe.reference:
+        takers = {"items": FROM_T, "words": ACROSS, "languages": ACROSS, "prompts": (READING,)}
+        for key, tasks in takers.items():
+            if getattr(reference, key) and reference.task not in tasks:
+                needed = " or ".join(tasks)
+                raise InputError("reference", key, "task", found=reference.task, needed=needed)
+        if recipe.source in reference.languages:
+            needed = "languages other than the source"
+            raise InputError("reference", "languages", found=recipe.source, needed=needed)
+
+
+def _check_answers(recipe: Recipe, task: Task) -> None:
+    """Which answers of T's are learnt."""
+    for reference in recipe.reference:
+        if reference.answers is None:
+            continue
+        if reference.task != DISTILLATION:
+            found, needed = reference.task, DISTILLATION
+            raise InputError("reference", "answers", "task", found=found, needed=needed)
+        if not task.free_text:
+            needed = f"none: {task.name} is answered by a choice"
+            raise InputError("reference", "answers", found=reference.answers, needed=needed)
+        if (reference.answers, task.answers) == ("source", "target"):
+            needed = f"target: answers to {task.name} are in the language of the question"
+            raise InputError("reference", "answers", found=reference.answers, needed=needed)
+
+
+def _check_texts(recipe: Recipe, catalog: Catalog, task: Task) -> None:
+    """Reads the texts that T is to read, before it is trained: those that are on this machine."""
+    first = recipe.reference[0]
+    for reference in recipe.reference:
+        projected = reference is first and "projection" in recipe.methods
+        if reference.task not in (REFERENCES if projected else (READING, *FROM_T)):
+            continue
+        across = projected or reference.task in ACROSS
+        asks = [None] if reference.task == READING else []
+        for asked in [*asks, task] if projected else asks or [task]:
+            for language in (recipe.source, *recipe.targets):
+                coverage(catalog.unlabelled(asked, reference, language, projected=across))
+    if first.languages and recipe.scale.select == "unlabelled":
+        for target in recipe.targets:
+            if catalog.find(task, target, "dev") is None:
+                needed = f"dev or fixed, or dev items of {task.name} in {target}, without labels"
+                raise InputError("scale", "select", found="unlabelled", needed=needed)
 
 
 def _check_apart(catalog: Catalog, task: Task, target: str) -> None:

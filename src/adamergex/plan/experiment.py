@@ -142,7 +142,7 @@ class _Table:
         if self.recipe.scale.select == "dev":
             return dev or shop.catalog.rows(shop.task, language, "dev")
         if dev is None:
-            return shop.catalog.unlabelled(shop.task, self.recipe.reference[0], language)
+            return shop.unlabelled(self.recipe.reference[0], language)
         return Data({**dev.config, "labelled": False}, dev.files)
 
     def _add_source(self) -> None:

@@ -77,7 +77,7 @@ class Reference(Section):
 
     Attributes:
         task: causal-lm, masked-lm, span-corruption, cloze, translation, self-labelled,
-            projected-labels, distillation; or the name or path of a labelled task.
+            projected-labels, distillation, reading; or the name or path of a labelled task.
         text: A text that has a name (ntrex, wikipedia, emoji); a file with `{language}` in its
             path; or one for each language code (`*` for all others). Lines must be parallel
             where the task needs it.
@@ -86,7 +86,21 @@ class Reference(Section):
         max_samples: The most lines, or rows.
         counterpart: For translation, what Rs learns: to copy, to restore shuffled or dropped words,
             or to undo a paraphrase (from `paraphrases`, lines parallel to the source text's).
-        field: For labels of T: the column of the task's rows that a line of text stands for.
+        field: For what is learnt from T: the column of the task's rows that a line of text stands
+            for; of `items` those that hold text, in which `words` are replaced.
+        items: For what is learnt from T: in place of text a file of the task's own rows, without
+            labels, parallel in all languages.
+        words: For what is learnt from T, in place of text in the target language: a csv or tsv file
+            without a header line, of words of the source language and their translations, which
+            take their place in the source text; by default that is the task's own training rows.
+        answers: For distillation of free text: `source`, T's answer to the source text is learnt;
+            `target`, that which T gives in the target language with the source text and its answer
+            before it. By default as the task says under `metadata.answers`, or else `source`.
+        prompts: For reading: templates over `text`, of no task, in the source language; by default
+            four: the line in that language, in other words, in short, and what it is about.
+        share: Of the words that the list has, how many are replaced.
+        languages: For what is learnt from T: the languages whose text Rt sees, line by line in
+            turn, whatever the target is. By default the target's own.
         name: What the results call it; by default `task`.
         training: What is different in training it.
     """
@@ -98,7 +112,13 @@ class Reference(Section):
     max_samples: PositiveInt | None = None
     counterpart: Literal["copy", "shuffled", "dropped", "paraphrase"] = "copy"
     paraphrases: _Name | None = None
-    field: _Name = "text"
+    field: Annotated[tuple[_Name, ...], BeforeValidator(_listed), Field(min_length=1)] = ("text",)
+    items: _Paths | None = None
+    words: _Paths | None = None
+    prompts: tuple[_Name, ...] = ()
+    answers: Literal["source", "target"] | None = None
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    languages: Annotated[tuple[_Code, ...], BeforeValidator(_listed)] = ()
     name: _Code | None = None
     training: Trainer = Trainer()
 
@@ -106,6 +126,15 @@ class Reference(Section):
     def title(self) -> str:
         """What the results call it."""
         return self.name or Path(self.task).stem
+
+    @model_validator(mode="after")
+    def _one_text(self) -> Reference:
+        for one, other in (("text", "items"), ("words", "languages")):
+            if getattr(self, one) and getattr(self, other):
+                raise ValueError(f"{one} or {other}, not both")
+        if self.text is not None and len(self.field) > 1:
+            raise ValueError("one field for a line of text; items for rows with several")
+        return self
 
 
 class Merge(Section):

@@ -1,4 +1,4 @@
-"""The steps that train, and the states that a teacher hands on; see run.functions."""
+"""The steps that train, and what a teacher hands on; see run.functions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ __all__ = [
     "called",
     "distil",
     "model_of",
-    "states",
+    "start",
+    "teach",
     "train",
     "train_sparse",
 ]
@@ -27,6 +28,8 @@ __all__ = [
 Config = Mapping[str, Any]
 Inputs = Mapping[str, Path]
 Record = dict[str, Any]
+
+TAUGHT = "taught.safetensors"
 
 _NAMES: ContextVar[Mapping[str, str]] = ContextVar("names", default=MappingProxyType({}))
 
@@ -73,67 +76,100 @@ def train_sparse(config: Config, inputs: Inputs, out: Path) -> Record:
     return trained(base, rows, out / "adapter", density=config["density"], **options)
 
 
-def states(config: Config, inputs: Inputs, out: Path) -> Record:
-    """The states before its answers of an adapter's, in out/states.safetensors."""
-    import torch
-    from safetensors.torch import save_file
+def start(config: Config, inputs: Inputs, out: Path) -> Record:
+    """The adapter that trainings of a seed begin with, in out/adapter."""
+    from adamergex.train import untrained
 
-    from adamergex.models import backbone
-    from adamergex.score import states_of
+    base = _base(config, inputs)
+    return {"init_sha256": untrained(base, config["adapter"], config["seed"], out / "adapter")}
 
-    asked = _asked(config, inputs)
-    base = backbone(model_of(config, inputs))
+
+def teach(config: Config, inputs: Inputs, out: Path) -> Record:
+    """How T would answer the text of a reference task, in out/taught.safetensors."""
+    from adamergex.score import generations, taught, write_taught
+    from adamergex.tasks import asked, beside
+
+    found = asked(config["data"], inputs)
+    answers = None
+    if "labels" in inputs:
+        written = read_record(inputs["labels"])["predictions"]
+        if "beside" in config:
+            source = asked(config["beside"], inputs)
+            found = beside(found, source, source.answered(written))
+        else:
+            own = found.answered(written)
+            answers = [found.completion(own[line]) for line in found.items]
+    items = list(found.items.values())
+    base = _asking(config, inputs, items)
     with base.adapted(inputs["adapter"] / "adapter") as model:
-        found = states_of(base, model, list(asked.values()))
-    # By line: blank ones have none.
-    save_file({"states": found, "lines": torch.tensor(list(asked))}, out / "states.safetensors")
-    return {"n": len(found)}
+        if answers is None and items and not items[0].choices:
+            answers = [found.completion(text) for text in generations(base, model, items)]
+        learnt = taught(
+            base,
+            model,
+            items,
+            answers=answers,
+            vocabulary=_used(config, base, items),
+            by_choice=config["by_choice"],
+        )
+    size = write_taught(learnt, list(found.items), out / TAUGHT)
+    return {"n": len(learnt), "bytes": size}
 
 
 def distil(config: Config, inputs: Inputs, out: Path) -> Record:
     """T trained on until it reads another language as it reads its own, in out/adapter."""
-    from safetensors.torch import load_file
-
+    from adamergex.score import read_taught
+    from adamergex.tasks import asked
     from adamergex.train import distil as distilled
 
-    asked = _asked(config, inputs)
-    taught = load_file(inputs["states"] / "states.safetensors")
-    pairs = [(asked[i], k) for k, i in enumerate(taught["lines"].tolist()) if i in asked]
-    base = _base(config, inputs)
+    found = asked(config["data"], inputs)
+    learnt, lines = read_taught(inputs["taught"] / TAUGHT)
+    pairs = [(found.items[line], k) for k, line in enumerate(lines) if line in found.items]
+    items = [item for item, _ in pairs]
     record = distilled(
-        base,
-        [prompt for prompt, _ in pairs],
-        taught["states"][[k for _, k in pairs]],
+        _asking(config, inputs, items),
+        items,
+        learnt.of([k for _, k in pairs]),
         out / "adapter",
         start=inputs["start"] / "adapter",
         training=config["training"],
         seed=config["seed"],
-        vocabulary=_vocabulary(config, inputs, base, []),
         checkpoints=out / CHECKPOINTS,
     )
-    return {**record, "init_sha256": read_record(inputs["start"])["init_sha256"]}
+    known = {} if found.coverage is None else {"coverage": found.coverage}
+    return {**record, **known, "init_sha256": read_record(inputs["start"])["init_sha256"]}
+
+
+def _asking(config: Config, inputs: Inputs, items: list[Any]) -> Any:
+    """The backbone that is asked them: an encoder has a head of as many classes as choices."""
+    from adamergex.models import backbone_family
+
+    encoder = backbone_family(model_of(config, inputs)) == "encoder" and items
+    return _base(config, inputs, len(items[0].choices) if encoder else None)
+
+
+def _used(config: Config, base: Any, items: list[Any]) -> list[int] | None:
+    """The tokens of the softmax: all, or those that the choices of these items use."""
+    from adamergex.tasks import Example
+    from adamergex.train import vocabulary_of
+
+    if config["vocabulary"] == "full":
+        return None
+    rows = [Example(item.prompt, choice) for item in items for choice in item.choices]
+    return vocabulary_of(base, rows)
 
 
 def _vocabulary(config: Config, inputs: Inputs, base: Any, rows: list[Any]) -> list[int] | None:
     """The tokens of the softmax: all, or those that these rows' completions, or choices, use."""
-    from adamergex.tasks import Example, questions
+    from adamergex.tasks import asked
     from adamergex.train import vocabulary_of
 
     if config["vocabulary"] == "full":
         return None
     if config["data"]["rows"] != "reference":
-        items = questions(config["data"], inputs).items
-        rows = [Example(item.prompt, choice) for item in items for choice in item.choices]
+        items = asked(config["data"], inputs).items
+        return _used(config, base, list(items.values()))
     return vocabulary_of(base, rows)
-
-
-def _asked(config: Config, inputs: Inputs) -> dict[int, str]:
-    """The prompt of each line of text that is not blank, by its number."""
-    from adamergex.tasks import questions
-
-    found, field = questions(config["data"], inputs), config["data"]["field"]
-    rows = zip(found.rows, found.items, strict=True)
-    return {i: item.prompt for i, (row, item) in enumerate(rows) if row[field].strip()}
 
 
 def _training(config: Config, inputs: Inputs, out: Path) -> tuple[Any, Any, dict[str, Any]]:
@@ -188,6 +224,6 @@ def _check_reference(data: Config, family: str) -> None:
 
 def _classes(data: Config, inputs: Inputs) -> int:
     """How many answers a task has: the size of an encoder's head."""
-    from adamergex.tasks import questions
+    from adamergex.tasks import asked
 
-    return len(questions(data, inputs).items[0].choices)
+    return len(next(iter(asked(data, inputs).items.values())).choices)

@@ -3,16 +3,28 @@
 from adamergex.score.choices import likelihoods
 from adamergex.score.generation import generations
 from adamergex.score.measure import measured, scored
-from adamergex.score.states import states_of
 from adamergex.score.statistics import mean, paired_bootstrap, standard_error
+from adamergex.score.teaching import (
+    Taught,
+    TaughtChoices,
+    TaughtTokens,
+    read_taught,
+    taught,
+    write_taught,
+)
 
 __all__ = [
+    "Taught",
+    "TaughtChoices",
+    "TaughtTokens",
     "generations",
     "likelihoods",
     "mean",
     "measured",
     "paired_bootstrap",
+    "read_taught",
     "scored",
     "standard_error",
-    "states_of",
+    "taught",
+    "write_taught",
 ]

@@ -37,6 +37,8 @@ class Item:
         until: A free answer ends before the first of these.
         max_gen_toks: The most tokens that a free answer may have.
         tail: As in Example.
+        weights: What the log-likelihood of each choice is multiplied by in the task's metric, but
+            for a factor that all have; empty where they are compared as they are.
     """
 
     id: str
@@ -46,3 +48,9 @@ class Item:
     until: tuple[str, ...] = ()
     max_gen_toks: int = 256
     tail: int = 0
+    weights: tuple[float, ...] = ()
+
+    @property
+    def counted(self) -> tuple[float, ...]:
+        """What the log-likelihood of each choice counts for."""
+        return self.weights or (1.0,) * len(self.choices)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,14 +155,29 @@ class Questions:
             logs: For each item the log-likelihood of each choice; `acc_norm` divides it by the
                 choice's characters, `acc_bytes` by its bytes, as lm-evaluation-harness does.
         """
-        named = [entry["metric"] for entry in self._task.config.metric_list or []]
-        length = _LENGTHS[next((name for name in named if name in _LENGTHS), "acc")]
         found: list[int] = []
         for asked, row in zip(self._asked, logs, strict=True):
-            sizes = [length(choice) for choice in self._task.doc_to_choice(asked.doc)]
-            scores = [log / n if n else -math.inf for log, n in zip(row, sizes, strict=True)]
+            scores = [log / n for log, n in zip(row, self._sizes(asked.doc), strict=True)]
             found.append(max(range(len(row)), key=scores.__getitem__))
         return found
+
+    def _sizes(self, doc: Doc) -> list[int]:
+        """What the first accuracy among the task's metrics divides each log-likelihood by."""
+        named = [entry["metric"] for entry in self._task.config.metric_list or []]
+        length = _LENGTHS[next((name for name in named if name in _LENGTHS), "acc")]
+        return [length(choice) for choice in self._task.doc_to_choice(doc)]
+
+    def _weights(self, doc: Doc) -> tuple[float, ...]:
+        """What each log-likelihood is multiplied by to be compared, 1 on average or so.
+
+        Divided by a length's share of the mean length rather than by the length, scores stay as far
+        apart as likelihoods are; which is best is the same.
+        """
+        sizes = self._sizes(doc)
+        if len(set(sizes)) == 1:
+            return ()
+        mean = sum(sizes) / len(sizes)
+        return tuple(mean / size for size in sizes)
 
     def _tail(self, prompt: str, doc: Mapping[str, Any]) -> int:
         """How many characters of a prompt come after the field that gives way to its length."""
@@ -193,7 +207,10 @@ class Questions:
             item = Item(str(doc.place), prompt, (), None, until, most, tail)
             return _Asked(doc, [made], item)
         choices = tuple(request.args[1] for request in made)
-        return _Asked(doc, made, Item(str(doc.place), prompt, choices, doc.gold, tail=tail))
+        item = Item(
+            str(doc.place), prompt, choices, doc.gold, tail=tail, weights=self._weights(doc)
+        )
+        return _Asked(doc, made, item)
 
 
 @dataclass(frozen=True)

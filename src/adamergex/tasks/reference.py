@@ -10,11 +10,13 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from adamergex.errors import InputError
 from adamergex.tasks.examples import Example
 
 __all__ = [
+    "ACROSS",
     "COUNTERPARTS",
     "DISTILLATION",
     "FAMILY_OF",
@@ -22,9 +24,11 @@ __all__ = [
     "FROM_TEXT",
     "LABELLED_BY_T",
     "PLAIN",
+    "READING",
     "REFERENCES",
     "cloze",
     "plain_text",
+    "prompting",
     "span_corruption",
     "translation",
 ]
@@ -133,12 +137,48 @@ LABELLED_BY_T = ("self-labelled", "projected-labels")
 """The target task on text that T labelled: on each language's own lines, or on the source side."""
 
 DISTILLATION = "distillation"
-"""T's own states at source prompts, to be had at the parallel target prompts."""
+"""T's own distributions at source prompts, to be had at the parallel target prompts."""
+
+READING = "reading"
+"""The base's own distributions after prompts of no task about source text, to be had about the
+parallel target text: one adapter for a language, whatever T is."""
+
+_PROMPTS = ("In {source}:", "In other words:", "In short:", "This is about")
+_READING_TOKENS = 16
+"""What the base says of a line is learnt so far."""
+
+
+def prompting(prompts: Sequence[str], source: str) -> list[dict[str, Any]]:
+    """Prompts of no task, each as a task in lm-evaluation-harness's form.
+
+    Args:
+        prompts: Templates over `text`; by default four that ask for the line in the source language
+            and in other words.
+        source: The name of the source language.
+    """
+    asked = prompts or [f"{{{{text}}}}\n{end.format(source=source)}" for end in _PROMPTS]
+    return [
+        {
+            "task": READING,
+            "output_type": "generate_until",
+            "doc_to_text": prompt,
+            "doc_to_target": "",
+            "generation_kwargs": {"until": ["\n"], "max_gen_toks": _READING_TOKENS},
+            "metric_list": [
+                {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
+            ],
+        }
+        for prompt in asked
+    ]
+
+
+ACROSS = ("projected-labels", DISTILLATION, READING)
+"""What is taught about source text, and learnt on what stands for that in another language."""
 
 FROM_T = (*LABELLED_BY_T, DISTILLATION)
 """What is learnt from T, and so made anew for each target task."""
 
-REFERENCES = (*FROM_TEXT, "translation", *FROM_T)
+REFERENCES = (*FROM_TEXT, "translation", READING, *FROM_T)
 
 
 def _corrupted(line: str, draw: random.Random) -> Example:

@@ -130,6 +130,19 @@ class Task:
         if self.include is not None and "dataset_name" not in self.own:
             check_language(self.include, language)
 
+    def same_choices(self, one: str, other: str) -> bool:
+        """Whether its choices are the same texts in two languages, whatever is asked.
+
+        Where it is answered in free text there are none, which are the same.
+        """
+        first, second = (self.in_language(x).get("doc_to_choice") for x in (one, other))
+        return first == second and not isinstance(first, str)
+
+    @property
+    def answers(self) -> str:
+        """The language of free answers: `source` or, where it is the item's own, `target`."""
+        return str((self.config.get("metadata") or {}).get("answers", "source"))
+
     @property
     def free_text(self) -> bool:
         """Whether it is answered in free text, not by a choice."""

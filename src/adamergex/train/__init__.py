@@ -3,7 +3,7 @@
 from adamergex.train.adapter import train_adapter, vocabulary_of
 from adamergex.train.distillation import distil
 from adamergex.train.sparse import train_sparse
-from adamergex.train.structures import adapter_config, initialised
+from adamergex.train.structures import adapter_config, initialised, untrained
 from adamergex.train.trainer import AdapterTrainer
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "initialised",
     "train_adapter",
     "train_sparse",
+    "untrained",
     "vocabulary_of",
 ]

@@ -10,15 +10,17 @@ import torch
 from datasets import Dataset
 from peft import PeftConfig
 from torch import Tensor
-from torch.nn.functional import kl_div
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from adamergex.checkpoint import open_checkpoint
 from adamergex.errors import InputError
-from adamergex.models import Backbone, answer_states, prompt_ids
+from adamergex.models import Backbone
 from adamergex.models.landing import fits, land
+from adamergex.score import Taught
+from adamergex.tasks import Item
 from adamergex.train.families import on_one_device
 from adamergex.train.fitting import fitted, max_length
+from adamergex.train.lessons import Lesson, lesson
 from adamergex.train.structures import save, wrapped
 from adamergex.train.trainer import SummedLoss
 
@@ -28,102 +30,86 @@ __all__ = ["distil"]
 class _DistillationTrainer(SummedLoss, Trainer):
     """transformers' trainer, with the loss of `distil`."""
 
-    def __init__(
-        self,
-        *args: Any,
-        backbone: Backbone,
-        states: Tensor,
-        vocabulary: list[int] | None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *args: Any, lesson: Lesson, **kwargs: Any) -> None:
+        self._lesson = lesson
         super().__init__(*args, **kwargs)
-        self._backbone = backbone
-        self._head = backbone.model.get_output_embeddings().weight
-        if vocabulary is not None:
-            self._head = self._head[vocabulary]
-        self._states = states.to(self._head)
 
     def _summed(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        rows = inputs["labels"]
-        given = rows != -100  # no row is left for some processes where the last batch is small
-        states = answer_states(self._backbone, model, inputs["input_ids"])[given]
-        taught = self._states[rows[given]]
-        with torch.autocast(states.device.type, enabled=False):  # distributions are in float32
-            found, wanted = ((x.float() @ self._head.T).log_softmax(-1) for x in (states, taught))
-            return kl_div(found, wanted, log_target=True, reduction="sum")
+        total = self._lesson.divergence(model, inputs["rows"])
+        # No row is left for some processes where the last part is small.
+        return total * (inputs["labels"] != -100).any()
+
+    def _tokens(self, row: Mapping[str, Any]) -> int:
+        return len(self._lesson.rows[row["row"]])
 
 
 def distil(
     backbone: Backbone,
-    prompts: Sequence[str],
-    states: Tensor,
+    items: Sequence[Item],
+    learnt: Taught,
     output: Path,
     *,
     start: Path,
     training: Mapping[str, Any],
     seed: int,
-    vocabulary: list[int] | None = None,
     checkpoints: Path | None = None,
 ) -> dict[str, Any]:
     """Trains an adapter on from T until it answers target prompts as T answers the source ones.
 
-    Knowledge distillation (arXiv 1503.02531) from one language to another: the loss is the
-    Kullback-Leibler divergence of the distribution of the answer's first token from the teacher's.
+    Knowledge distillation (arXiv 1503.02531) from one language to another (arXiv 1705.02073): the
+    loss is the Kullback-Leibler divergence from the teacher's distributions, see `lessons`, summed
+    over an update and divided by how many they are. An encoder's head is T's, and is not trained.
+    TRL's DistillationTrainer would put one prompt to teacher and student.
 
     Args:
         backbone: The base model; as it was, when this returns.
-        prompts: What is asked in the target language.
-        states: T's before its answers to the same in the source language, (prompts, width).
+        items: What is asked in the target language.
+        learnt: What T teaches about the same in the source language.
         output: The folder to make.
         start: T, a PEFT folder.
         training: See train_adapter.
         seed: Of the order of the rows, and of dropout.
-        vocabulary: Of the distributions: that by which T was trained; None for all tokens.
         checkpoints: See train_adapter.
 
     Raises:
-        InputError: No prompts, or as many states as there are not prompts; a backbone that is no
-            decoder.
+        InputError: What does not fit: see `lessons.lesson`; T made for another model.
 
     Returns:
         As train_adapter, without init_sha256.
     """
-    if not prompts:
-        raise InputError("training", "rows", found=0, needed="at least one")
-    if len(states) != len(prompts):
-        raise InputError("distillation", "states", found=len(states), needed=len(prompts))
-    rows = [prompt_ids(backbone, prompt, max_length(training)) for prompt in prompts]
+    rows = lesson(backbone, items, learnt, min(max_length(training), backbone.positions))
     model = _continued(backbone, start)
 
     def made(arguments: Mapping[str, Any]) -> Any:
-        options = TrainingArguments(
-            remove_unused_columns=False, label_names=["labels"], **arguments
+        options = on_one_device(
+            TrainingArguments(remove_unused_columns=False, label_names=["labels"], **arguments)
         )
+        if options.world_size > 1 and backbone.family != "decoder":
+            needed = f"1, for an {backbone.family}"
+            raise InputError("parallel", "processes", found=options.world_size, needed=needed)
+        numbered = [{"row": i, "count": count} for i, count in enumerate(rows.counts)]
         trainer = _DistillationTrainer(
             model=model,
-            args=on_one_device(options),
-            train_dataset=Dataset.from_list(
-                [{"input_ids": ids, "row": i} for i, ids in enumerate(rows)]
-            ),
+            args=options,
+            train_dataset=Dataset.from_list(numbered),
             data_collator=_collated,
-            backbone=backbone,
-            states=states,
-            vocabulary=vocabulary,
+            lesson=rows,
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
 
     try:
-        backbone.check_head(model)
+        if backbone.family != "encoder":
+            backbone.check_head(model)
         found = fitted(made, training, seed, checkpoints)
         save(model, output)
     finally:
         backbone.restored(model)
-    return {"rows": len(rows), "tokens": sum(map(len, rows)), **found}
+    return {"rows": len(rows.rows), "tokens": sum(map(len, rows.rows)), **found}
 
 
 def _continued(backbone: Backbone, start: Path) -> Any:
-    """The base with an adapter on it to be trained on; PEFT's own way refuses a prefix."""
+    """The base with T on it to be trained on; PEFT's own way refuses a prefix. T's head stays."""
     checkpoint = open_checkpoint(start)
     fits(backbone.model, checkpoint)
     config = PeftConfig.from_pretrained(str(start))
@@ -137,12 +123,13 @@ def _continued(backbone: Backbone, start: Path) -> Any:
     except InputError:
         backbone.restored(model)
         raise
+    for name, value in model.named_parameters():
+        if "modules_to_save" in name:
+            value.requires_grad = False
     return model
 
 
 def _collated(batch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Rows as token ids, and their numbers as `labels`, by which the trainer counts rows."""
-    return {
-        "input_ids": [row["input_ids"] for row in batch],
-        "labels": torch.tensor([row["row"] for row in batch]),
-    }
+    """The numbers of rows, and `labels` for a trainer to count: one for each distribution."""
+    numbers = [row["row"] for row in batch for _ in range(row["count"])]
+    return {"rows": [row["row"] for row in batch], "labels": torch.tensor(numbers)}

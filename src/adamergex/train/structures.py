@@ -17,7 +17,7 @@ from adamergex.errors import InputError
 from adamergex.models import Backbone
 from adamergex.models.landing import remember
 
-__all__ = ["adapter_config", "initialised", "save", "wrapped"]
+__all__ = ["adapter_config", "initialised", "save", "untrained", "wrapped"]
 
 _CONFIGS = {"lora": LoraConfig, "ia3": IA3Config, "prefix": PrefixTuningConfig}
 _IA3 = (
@@ -79,6 +79,20 @@ def wrapped(backbone: Backbone, config: Any) -> Any:
     model = get_peft_model(backbone.model, config)
     remember(model, (weight for weight in own if weight.requires_grad))
     return model
+
+
+def untrained(backbone: Backbone, adapter: Mapping[str, Any], seed: int, output: Path) -> str:
+    """Saves the adapter that a training with that seed begins with, as a PEFT folder.
+
+    Returns:
+        The SHA-256 of its values; see `initialised`.
+    """
+    model, start = initialised(backbone, adapter, seed)
+    try:
+        save(model, output)
+    finally:
+        backbone.restored(model)
+    return start
 
 
 def save(model: Any, output: Path) -> None:
