@@ -28,6 +28,10 @@ IA3 = "adapter={type: ia3}"
             "scale: grid: found 1.5; needed 0 to 1, a share of the layers",
         ),
         (
+            ["scale={select: divergence}", "reference={task: causal-lm, text: emoji}"],
+            "scale: select: found divergence; needed a reference of",
+        ),
+        (
             ["tasks=[mgsm]", "source=en", "targets=[sw]", "scale={select: unlabelled}"],
             "scale: select: found unlabelled; needed dev or fixed: answers to mgsm in free text",
         ),

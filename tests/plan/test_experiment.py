@@ -12,6 +12,7 @@ from adamergex.methods import METHODS, Workshop
 from adamergex.plan import planned
 from adamergex.recipe import demo_recipe, recipe_from
 from adamergex.step import Step, in_order
+from adamergex.tasks import asked
 
 ALL = f"methods=[{', '.join(METHODS)}]"
 SCALES = ("{select: dev}", "{select: unlabelled}", "{select: dev, per: all}")
@@ -141,6 +142,30 @@ def test_without_labels_none_of_the_target_language_is_seen():
         labelled = {each for each in seen_by(choice) if each[2]}
         assert labelled == {("train", "en", True)}
         assert choice.config["by"] == "confidence"
+
+
+def test_by_divergence_t_is_chosen_on_rows_that_rt_has_not_seen():
+    reference = "reference=[{task: causal-lm, text: emoji}, {task: distillation, text: emoji}]"
+    changes = ["methods=[source-ft, adamergex]", "scale.select=divergence", reference]
+    last = planned(demo_recipe(changes))
+    choices = steps(last, "select")
+    assert choices
+    for choice in choices:
+        assert choice.config["by"] == "divergence"
+        assert {each for each in seen_by(choice) if each[2]} == {("train", "en", True)}
+        for role, step in choice.inputs.items():
+            if role.startswith("dev."):
+                assert step.kind == "diverge"
+                assert step.inputs["taught"].kind == "teach"
+                assert step.config["data"]["part"] == "held"
+    for step in steps(last, "distil"):
+        assert step.config["data"]["part"] == "learnt"
+        held, own = (
+            set(asked({**step.config["data"], "part": part}, step.files).items)
+            for part in ("held", "learnt")
+        )
+        assert (len(held), len(own)) == (30, 270)
+        assert not held & own
 
 
 def test_those_checks_would_find_a_leak():

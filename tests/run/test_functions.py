@@ -138,6 +138,18 @@ def test_select_hands_on_the_adapter_that_dev_likes_best(steps, tmp_path, dev, b
     assert snapshot(tmp_path / "out" / "adapter") == wanted
 
 
+@pytest.mark.parametrize(("far", "best"), [((0.5, 0.4), 1), ((0.5, 0.5), 0), ((0.4, 0.5), 0)])
+def test_select_by_divergence_takes_the_least(steps, tmp_path, far, best):
+    inputs = {"adapter.0": steps["task"], "adapter.1": steps["oracle"]}
+    for i, value in enumerate(far):
+        inputs[f"dev.fa.{i}"] = write_record(tmp_path / f"dev{i}", divergence=value)
+    config = {"scales": [0.0, 1.0], "labels": ["t=0", "t=1"], "by": "divergence"}
+    (tmp_path / "out").mkdir()
+    record = FUNCTIONS["select"]({**config, "languages": ["fa"]}, inputs, tmp_path / "out")
+    assert record["chosen"] == best
+    assert [point["score"] for point in record["dev"]] == [-value for value in far]
+
+
 class LoadedError(Exception):
     """A model was asked for."""
 
@@ -268,5 +280,11 @@ def test_a_family_learns_the_language_in_its_own_way(
 
 
 def test_every_kind_of_a_plan_has_a_function():
-    last = planned(demo_recipe([f"methods=[{', '.join(METHODS)}]"]))
-    assert {step.kind for step in in_order([last])} == set(FUNCTIONS)
+    tasks = ("causal-lm", "distillation", "reading")
+    references = ", ".join(f"{{task: {task}, text: emoji}}" for task in tasks)
+    methods = f"methods=[{', '.join(METHODS)}]"
+    plans = [
+        planned(demo_recipe([methods, f"reference=[{references}]", f"scale.select={way}"]))
+        for way in ("dev", "divergence")
+    ]
+    assert {step.kind for step in in_order(plans)} == set(FUNCTIONS)

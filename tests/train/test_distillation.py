@@ -12,6 +12,7 @@ from adamergex.score import TaughtChoices, TaughtTokens, read_taught, taught, wr
 from adamergex.score.teaching import LIKELIEST
 from adamergex.tasks import Example, Item
 from adamergex.train import distil, train_adapter
+from adamergex.train import divergence as divergence_from
 from adamergex.train.checkpoints import EVERY, CheckpointWriter
 from tests.support.backbones import (
     FAMILIES,
@@ -159,6 +160,22 @@ def test_a_whole_answer_is_learnt_token_by_token(tiny, teacher, tmp_path):
     ours, theirs = (one_by_one(tiny, teacher, texts, ANSWERS) for texts in (TARGET, SOURCE))
     places = int(wanted.lengths.sum())
     assert found["losses"][0] == pytest.approx(first_loss(ours, theirs, places), rel=1e-3)
+
+
+def test_how_far_t_is_from_itself_across_languages(tiny, teacher, tmp_path):
+    """Nothing at its own prompts; at the target's what the first loss of its student is."""
+    for choices, answers in (((), ANSWERS), (LETTERS, None), (LABELS, None)):
+        wanted = learnt(tiny, teacher, items(SOURCE, choices), answers=answers)
+        with tiny.adapted(teacher) as model:
+            own, other = (
+                divergence_from(tiny, model, items(texts, choices), wanted)
+                for texts in (SOURCE, TARGET)
+            )
+        assert own == pytest.approx(0.0, abs=1e-5)
+        output = tmp_path / "-".join(("to", *choices)).replace(" ", "")
+        options = {"start": teacher, "training": WHOLE, "seed": 0}
+        found = distil(tiny, items(TARGET, choices), wanted, output, **options)
+        assert other == pytest.approx(found["losses"][0], rel=1e-3)
 
 
 @pytest.mark.parametrize("weights", [(), (1.5, 0.5, 2.0, 0.25, 0.75)])

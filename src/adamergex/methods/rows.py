@@ -134,6 +134,8 @@ class Workshop:
         known = coverage(rows)
         if known is not None:
             label = f"{label}: the word list has {known:.0%} of the text's words"
+        if self.recipe.scale.select == "divergence":
+            rows = Data({**rows.config, "part": "learnt"}, rows.files)
         config = self._training(rows, reference.training.given())
         del config["vocabulary"]  # it is the teacher's
         return Step(
@@ -259,6 +261,13 @@ class Workshop:
             version=_score_version(asked.config["task"]),
             files=self._files(asked),
         )
+
+    def diverging(self, adapter: Step, reference: Reference, language: str, label: str) -> Step:
+        """How far an adapter's answers are from T's, on rows of a reference that were held out."""
+        rows = self.unlabelled(reference, language, projected=True)
+        config = {"model": self._model_name, "data": {**rows.config, "part": "held"}}
+        inputs = self._inputs(adapter=adapter, taught=self._taught(reference, language))
+        return Step("diverge", config, inputs, label=f"score {label}", files=self._files(rows))
 
     def settings(self, make: Callable[[float], Step], symbol: str = "t") -> tuple[Setting, ...]:
         """T, and what `make` makes of it at each scale; or at the one scale that is fixed."""

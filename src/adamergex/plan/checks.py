@@ -49,6 +49,7 @@ def check(recipe: Recipe) -> None:
     _check_data_files(recipe, catalog, tasks)
     _check_methods(recipe)
     _check_references(recipe)
+    _check_held_out(recipe)
     for task in tasks:
         if recipe.training.vocabulary == "in-use" and task.free_text:
             needed = f"full: {task.name} is answered in free text"
@@ -119,6 +120,14 @@ def _check_answers(recipe: Recipe, task: Task) -> None:
             raise InputError("reference", "answers", found=reference.answers, needed=needed)
 
 
+def _check_held_out(recipe: Recipe) -> None:
+    """What T is compared with where no label is to choose t by."""
+    across = any(reference.task in ACROSS for reference in recipe.reference)
+    if recipe.scale.select == "divergence" and not across:
+        needed = f"a reference of {' or '.join(ACROSS)} for it"
+        raise InputError("scale", "select", found="divergence", needed=needed)
+
+
 def _check_texts(recipe: Recipe, catalog: Catalog, task: Task) -> None:
     """Reads the texts that T is to read, before it is trained: those that are on this machine."""
     first = recipe.reference[0]
@@ -128,7 +137,8 @@ def _check_texts(recipe: Recipe, catalog: Catalog, task: Task) -> None:
             continue
         across = projected or reference.task in ACROSS
         asks = [None] if reference.task == READING else []
-        for asked in [*asks, task] if projected else asks or [task]:
+        compared = projected or recipe.scale.select == "divergence"
+        for asked in [*asks, task] if compared else asks or [task]:
             for language in (recipe.source, *recipe.targets):
                 coverage(catalog.unlabelled(asked, reference, language, projected=across))
     if first.languages and recipe.scale.select == "unlabelled":

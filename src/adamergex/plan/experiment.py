@@ -10,9 +10,12 @@ from adamergex.methods import METHODS, Row, Workshop
 from adamergex.plan.checks import check
 from adamergex.recipe import Recipe
 from adamergex.step import Step
-from adamergex.tasks import Data, language_name
+from adamergex.tasks import ACROSS, Data, language_name
 
 __all__ = ["planned"]
+
+_BY = {"dev": "score", "unlabelled": "confidence", "divergence": "divergence"}
+"""scale.select -> what `select` compares."""
 
 
 def planned(recipe: Recipe) -> Step:
@@ -124,17 +127,24 @@ class _Table:
             inputs[f"adapter.{i}"] = setting.adapter
             for language in languages:
                 adapter = alike[language].settings[i].adapter
-                asked = self._to_choose_by(shop, language)
                 label = f"{setting.label} for choosing, {language}"
-                inputs[f"dev.{language}.{i}"] = shop.scored(adapter, asked, label)
+                inputs[f"dev.{language}.{i}"] = self._standing(shop, adapter, language, label)
         config = {
-            "by": "confidence" if self.recipe.scale.select == "unlabelled" else "score",
+            "by": _BY[self.recipe.scale.select],
             "languages": languages,
             "scales": [setting.scale for setting in row.settings],
             "labels": [setting.label for setting in row.settings],
         }
         label = f"choose {row.method} {row.variant}, {target}"
         return Step("select", config, inputs, label, version=1 if per_language else 2)
+
+    def _standing(self, shop: Workshop, adapter: Step | None, language: str, label: str) -> Step:
+        """What a setting is chosen, or left, by in one language."""
+        if self.recipe.scale.select != "divergence":
+            return shop.scored(adapter, self._to_choose_by(shop, language), label)
+        assert adapter is not None
+        across = next(r for r in self.recipe.reference if r.task in ACROSS)
+        return shop.diverging(adapter, across, language, label)
 
     def _to_choose_by(self, shop: Workshop, language: str) -> Data:
         """Dev questions; without their answers where no label may be used."""

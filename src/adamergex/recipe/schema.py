@@ -158,13 +158,15 @@ class Scale(Section):
 
     Attributes:
         grid: What to choose from; 0, which is T as it is, is always in the running.
-        select: `dev`, on labelled dev items of the target language; `unlabelled`, without labels;
-            `fixed`, the one value of `grid`.
+        select: `dev`, on labelled dev items of the target language; without labels `unlabelled`, by
+            how much the answers say, or `divergence`, by how near they are to T's answers to source
+            text, on a tenth of the reference's rows, which Rt has not seen; `fixed`, the one value
+            of `grid`.
         per: A scale for each `language`, or one for `all`.
     """
 
     grid: Annotated[tuple[FiniteFloat, ...], Field(min_length=1)] = (0.25, 0.5, 0.75, 1.0)
-    select: Literal["dev", "unlabelled", "fixed"] = "dev"
+    select: Literal["dev", "unlabelled", "divergence", "fixed"] = "dev"
     per: Literal["language", "all"] = "language"
 
     @model_validator(mode="after")

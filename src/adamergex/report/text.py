@@ -76,6 +76,12 @@ _SELECTIONS = {
         "Settings were chosen without any label of the target language, never on test items.",
         "score without labels",
     ),
+    "divergence": Selection(
+        "chosen without labels",
+        "Settings were chosen without any label of the target language, never on test items: by "
+        "how near their answers are to the task adapter's to the same in the source language.",
+        "divergence, negative",
+    ),
     "fixed": Selection(
         "fixed setting",
         "Settings were fixed in the recipe: nothing was chosen in the target language.",

@@ -21,6 +21,7 @@ from adamergex.run.training import (
     Inputs,
     Record,
     distil,
+    diverge,
     model_of,
     start,
     teach,
@@ -116,6 +117,9 @@ def _standing(config: Config, inputs: Inputs, candidate: int) -> Record:
             needed = "dev: answers in free text have no likelihood to choose by"
             raise AdamergexError(f"scale.select: found unlabelled; needed {needed}")
         return {"score": mean([confidence(rows) for rows in logs]), "standard_error": None}
+    if config["by"] == "divergence":  # the less, the better
+        score = -mean([record["divergence"] for record in records])
+        return {"score": score, "standard_error": None}
     return {
         "score": mean([record["score"] for record in records]),
         "standard_error": standard_error_over([record["values"] for record in records]),
@@ -160,6 +164,7 @@ FUNCTIONS: Mapping[str, Callable[[Config, Inputs, Path], Record]] = {
     "model": prepare_model,
     "train": train,
     "train-sparse": train_sparse,
+    "diverge": diverge,
     "start": start,
     "teach": teach,
     "distil": distil,

@@ -18,7 +18,7 @@ from adamergex.step import Step, in_order
 
 __all__ = ["WITH_MODEL", "Workers", "weights_of", "workers_for"]
 
-WITH_MODEL = ("model", "train", "train-sparse", "start", "teach", "distil", "score")
+WITH_MODEL = ("model", "train", "train-sparse", "start", "teach", "distil", "diverge", "score")
 """Kinds of steps that run the model."""
 
 _MOST = 4

@@ -18,6 +18,7 @@ __all__ = [
     "Record",
     "called",
     "distil",
+    "diverge",
     "model_of",
     "start",
     "teach",
@@ -118,26 +119,45 @@ def teach(config: Config, inputs: Inputs, out: Path) -> Record:
 
 def distil(config: Config, inputs: Inputs, out: Path) -> Record:
     """T trained on until it reads another language as it reads its own, in out/adapter."""
-    from adamergex.score import read_taught
-    from adamergex.tasks import asked
     from adamergex.train import distil as distilled
 
-    found = asked(config["data"], inputs)
-    learnt, lines = read_taught(inputs["taught"] / TAUGHT)
-    pairs = [(found.items[line], k) for k, line in enumerate(lines) if line in found.items]
-    items = [item for item, _ in pairs]
+    items, learnt, known = _pairs(config, inputs)
     record = distilled(
         _asking(config, inputs, items),
         items,
-        learnt.of([k for _, k in pairs]),
+        learnt,
         out / "adapter",
         start=inputs["start"] / "adapter",
         training=config["training"],
         seed=config["seed"],
         checkpoints=out / CHECKPOINTS,
     )
-    known = {} if found.coverage is None else {"coverage": found.coverage}
+    known = {} if known is None else {"coverage": known}
     return {**record, **known, "init_sha256": read_record(inputs["start"])["init_sha256"]}
+
+
+def diverge(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
+    """How far an adapter's answers are from those that T has to teach."""
+    from adamergex.train import divergence
+
+    items, learnt, _ = _pairs(config, inputs)
+    if not items:
+        needed = "at least one: 10 lines, or more, of which a tenth is held out"
+        raise InputError("scale", "select", "held-out rows", found=0, needed=needed)
+    base = _asking(config, inputs, items)
+    with base.adapted(inputs["adapter"] / "adapter") as model:
+        return {"n": len(items), "divergence": divergence(base, model, items, learnt)}
+
+
+def _pairs(config: Config, inputs: Inputs) -> tuple[list[Any], Any, float | None]:
+    """What is asked, and what T teaches about the same rows; the coverage of a word list."""
+    from adamergex.score import read_taught
+    from adamergex.tasks import asked
+
+    found = asked(config["data"], inputs)
+    learnt, lines = read_taught(inputs["taught"] / TAUGHT)
+    pairs = [(found.items[line], k) for k, line in enumerate(lines) if line in found.items]
+    return [item for item, _ in pairs], learnt.of([k for _, k in pairs]), found.coverage
 
 
 def _asking(config: Config, inputs: Inputs, items: list[Any]) -> Any:

@@ -7,6 +7,7 @@
         "source_lines": LINES where labels of those are to be these lines' own
     # Either of these with "labelled": False may also have "words": WORDS, and the first
     # "source_rows": SOURCE as "source_lines".
+    # "part": "learnt" or "held" where a tenth of the rows is held out
     {"rows": "dealt", "of": [...]}   # descriptions like these, of one text in several languages
     {"rows": "reference", "reference": "translation", "lines": LINES, ...}
 
@@ -48,6 +49,9 @@ __all__ = [
 ]
 
 _Answer = TypeVar("_Answer")
+
+_HELD = 10
+"""Each of so many rows is held out, where some are."""
 
 
 @dataclass(frozen=True)
@@ -187,11 +191,17 @@ class Asked:
 def asked(wanted: Mapping[str, Any], files: Files) -> Asked:
     """The questions that a description means, but those on blank lines.
 
-    Of a text in several languages each line is taken from one of them, in turn.
+    Of a text in several languages each line is taken from one of them, in turn. With a `part` only
+    the rows of that, by the same numbers as without.
 
     Raises:
         InputError: As `questions`.
     """
+    if "part" in wanted:
+        whole = asked({key: x for key, x in wanted.items() if key != "part"}, files)
+        held = wanted["part"] == "held"
+        items = {i: x for i, x in whole.items.items() if (i % _HELD == _HELD - 1) == held}
+        return replace(whole, items=items)
     if wanted["rows"] == "dealt":
         parts = [asked(part, files) for part in wanted["of"]]
         dealt = {

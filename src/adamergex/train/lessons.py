@@ -16,7 +16,7 @@ from adamergex.score import Taught, TaughtTokens
 from adamergex.tasks import Example, Item
 from adamergex.train.divergence import divergences
 
-__all__ = ["Lesson", "lesson"]
+__all__ = ["Lesson", "divergence", "lesson"]
 
 
 class Lesson(Protocol):
@@ -63,6 +63,24 @@ def lesson(backbone: Backbone, items: Sequence[Item], learnt: Taught, most: int)
     if backbone.family == "encoder":
         return _Classes(backbone, items, learnt.logs, most)
     return _Choices(backbone, items, learnt.logs, most)
+
+
+@torch.no_grad()
+def divergence(backbone: Backbone, model: Any, items: Sequence[Item], learnt: Taught) -> float:
+    """How far a model's distributions are from a teacher's, on average over the latter.
+
+    Args:
+        backbone: Tokenizer and base.
+        model: The base with an adapter on it.
+        items: What it is asked, each in the place of what the teacher was.
+        learnt: What the teacher teaches.
+
+    Raises:
+        InputError: As `lesson`.
+    """
+    rows = lesson(backbone, items, learnt, backbone.positions)
+    total = sum(float(rows.divergence(model, [i])) for i in range(len(items)))
+    return total / sum(rows.counts)
 
 
 class _Tokens:
