@@ -61,7 +61,7 @@ def test_what_starts_a_step_does_not_import_what_only_some_steps_need():
     assert not {*done.stdout.split()} & {*HEAVY, "ray"}
 
 
-@pytest.mark.parametrize("command", ["demo", "preview recipe.yaml", "store ls ."])
+@pytest.mark.parametrize("command", ["demo", "store ls ."])
 def test_a_system_without_what_steps_need_is_told_so(tmp_path, command):
     program = """
 import sys

@@ -13,7 +13,8 @@ from torch.multiprocessing.spawn import start_processes
 from transformers import DataCollatorForLanguageModeling
 
 from adamergex.models import backbone
-from adamergex.tasks import Example
+from adamergex.score import TaughtTokens
+from adamergex.tasks import Example, Item
 from adamergex.train import distil, families, train_adapter, train_sparse, trainer, vocabulary_of
 from adamergex.train.parts import in_parts, parted
 from adamergex.train.trainer import SummedLoss
@@ -103,9 +104,13 @@ def distilled(bases, out, training):
     start = out.with_name("start")
     rows = {"rows": ROWS, "seed": 0, "training": {"max_steps": 1}}
     train_adapter(base, output=start, adapter=ACTIVE["lora"], **rows)
-    states = torch.randn(len(ROWS), 32, generator=torch.manual_seed(2))
-    prompts = [row.prompt or "text =" for row in ROWS]
-    return distil(base, prompts, states, out, start=start, training=training, seed=1)
+    items = [Item(str(i), row.prompt or "text =", (), None) for i, row in enumerate(ROWS)]
+    random = torch.manual_seed(2)
+    # One distribution a row, over four tokens and all others together.
+    ids = torch.randint(0, 100, (len(ROWS), 4), generator=random)
+    logs = torch.randn(len(ROWS), 5, generator=random).log_softmax(-1)
+    taught = TaughtTokens(torch.ones(len(ROWS), dtype=torch.long), ids[:0, 0], ids, logs)
+    return distil(base, items, taught, out, start=start, training=training, seed=1)
 
 
 def sparse(bases, out, training):

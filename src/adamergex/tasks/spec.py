@@ -220,7 +220,10 @@ def builtin_tasks() -> list[str]:
 def _task(content: Mapping[str, Any], path: Path, name: str) -> Task:
     own = dict(content)
     include = own.pop("include", None)
-    metadata = dict(own.get("metadata") or {})
+    metadata = own.get("metadata") or {}
+    if not isinstance(metadata, Mapping):
+        raise InputError(path, "metadata", found=metadata, needed="a mapping")
+    metadata = dict(metadata)
     codes = metadata.pop("codes", None)
     languages = metadata.pop("languages", None)
     training = metadata.pop("training", None) or {}
