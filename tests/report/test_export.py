@@ -58,6 +58,7 @@ def test_csv_numbers_are_those_of_the_results():
             value = row["versus_source_ft"] and row["versus_source_ft"][key]
             assert line[column] == ("" if value is None else str(value))
         assert line["gap_closed"] == ("" if row["gap_closed"] is None else str(row["gap_closed"]))
+        assert {line[name] for name in ("versus_p", "versus_p_holm", "gap_low", "gap_high")} == {""}
         for name in ("acc", "acc_norm", "f1"):
             assert line[f"metrics.{name}"] == str(row["metrics"].get(name, ""))
 
@@ -84,7 +85,7 @@ def test_csv_keeps_quotes_commas_and_markup():
     table = read_csv(found)
     assert {line["language"] for line in table} == {HOSTILE, 'a,"b";c'}
     assert {f"{HOSTILE}sib200", "answers"} == {line["task"] for line in table}
-    assert {len(line) for line in table} == {22}
+    assert {len(line) for line in table} == {26}
 
 
 def cells_of(line):

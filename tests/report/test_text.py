@@ -124,3 +124,37 @@ def test_what_was_run_is_told_as_far_as_it_is_known():
     ]
     found |= {"recipe": {"adapter": 3}, "seeds": [7], "languages": {}}
     assert text.facts(checked(found)) == ["eng_Latn to swh_Latn, yor_Latn", "1 seed"]
+
+
+def test_a_verdict_goes_by_p_after_correction():
+    found = results()
+    ours = headline(found)
+    ours["versus_source_ft"] = {
+        "difference": 0.05, "low": 0.01, "high": 0.09, "p": 0.02, "p_holm": 0.04,
+    }  # fmt: skip
+    assert "is better than source fine-tuning (+0.050 [+0.010, +0.090]; p 0.040)" in verdict(found)
+    ours["versus_source_ft"]["p_holm"] = 0.08
+    assert "cannot be told apart" in verdict(found)
+    ours["versus_source_ft"] |= {"p_holm": 0.0, "difference": -0.05, "low": -0.09, "high": -0.01}
+    assert "is worse" in verdict(found)
+
+
+def test_what_intervals_are_of_is_told():
+    found = results()
+    told = " ".join(text.caveats(checked(found), checked(found).tasks[0]))
+    assert "nothing about another training run" in told
+    assert "not corrected" in told
+    for row in named(found)["rows"]:
+        if row["versus_source_ft"]:
+            row["versus_source_ft"] |= {"p": 0.5, "p_holm": 1.0}
+    told = " ".join(text.caveats(checked(found), checked(found).tasks[0]))
+    assert "how far other seeds and items could move the difference." in told
+    assert "Holm's correction" in told
+
+
+def test_the_share_of_the_gain_stands_with_its_interval():
+    found = results()
+    row = headline(found)
+    row |= {"gap_closed": 0.215, "gap_interval": [-0.05, 0.5]}
+    (ours,) = (r for r in checked(found).tasks[0].of("swh_Latn") if r.headline)
+    assert text.gap(ours) == "22% [-5, 50]"

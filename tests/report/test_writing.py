@@ -25,7 +25,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path):
     assert not any(b"\r" in content for content in first)
 
 
-@pytest.mark.parametrize("change", [{"schema": 3}, {"tasks": "none"}])
+@pytest.mark.parametrize("change", [{"schema": 4}, {"tasks": "none"}])
 def test_nothing_is_written_where_the_results_do_not_fit(tmp_path, change):
     write(tmp_path, {**results(), **change})
     with pytest.raises(InputError):

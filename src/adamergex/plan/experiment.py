@@ -42,7 +42,7 @@ def planned(recipe: Recipe) -> Step:
         "select": recipe.scale.select,
         "tasks": tasks,
     }
-    return Step("results", config, inputs, label="results", version=2)
+    return Step("results", config, inputs, label="results", version=3)
 
 
 class _Table:

@@ -16,7 +16,8 @@ __all__ = ["csv_text", "latex", "latex_text", "markdown", "markdown_text"]
 _COLUMNS = (
     "task", "target", "language", "method", "variant", "headline", "seed", "metric", "score",
     "setting", "scale", "row_score", "row_standard_error", "row_seed_sd", "n",
-    "versus_source_ft", "versus_low", "versus_high", "gap_closed",
+    "versus_source_ft", "versus_low", "versus_high", "versus_p", "versus_p_holm",
+    "gap_closed", "gap_low", "gap_high",
 )  # fmt: skip
 _ABSENT = "–"
 
@@ -46,8 +47,11 @@ def csv_text(results: Results) -> str:
 
 def _shared(row: Row) -> list[float | None]:
     versus = row.versus_source_ft
-    ends = (None,) * 3 if versus is None else (versus.difference, versus.low, versus.high)
-    return [row.score, row.standard_error, row.seed_sd, row.n, *ends, row.gap_closed]
+    compared = (
+        (versus.difference, versus.low, versus.high, versus.p, versus.p_holm) if versus else ()
+    )
+    gap = (row.gap_closed, *(row.gap_interval or (None, None)))
+    return [row.score, row.standard_error, row.seed_sd, row.n, *(compared or (None,) * 5), *gap]
 
 
 def _inert(text: str) -> str:

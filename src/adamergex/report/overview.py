@@ -21,7 +21,7 @@ class Cell:
         score: With its standard error.
         difference: From source-ft, with its interval; may be empty.
         sd: Over seeds; may be empty.
-        bold: Best of its column, oracles aside, and its interval excludes 0.
+        bold: Best of its column, oracles aside, and better than source-ft (text.helps).
         baseline_best: Best of it, and source-ft itself.
         headline: The row to deploy.
     """

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 RESULTS_FILE = "results.json"
-_SCHEMA = 2
+_SCHEMAS = (2, 3)  # 2 has intervals of items alone, and no p
 _JOINERS = "\u200c\u200d"  # not printable by Python's account, but spelling in Persian and Hindi
 
 
@@ -103,11 +103,18 @@ class Run(_Part):
 
 
 class Versus(_Part):
-    """A difference and the ends of its interval."""
+    """A difference and the ends of its interval.
+
+    Attributes:
+        p: Of no difference; None in results of before.
+        p_holm: The same, corrected for the rows of the column; None also for an oracle.
+    """
 
     difference: Number
     low: Number
     high: Number
+    p: Number | None = None
+    p_holm: Number | None = None
 
 
 class Score(_Part):
@@ -125,6 +132,7 @@ class Standing(Score):
         headline: Whether this is the row to deploy.
         seed_sd: The standard deviation over seeds; None with one seed.
         gap_closed: The share of the way from source-ft to target-ft.
+        gap_interval: Its 95% interval.
     """
 
     method: Text
@@ -133,6 +141,7 @@ class Standing(Score):
     seed_sd: Number | None = None
     versus_source_ft: Versus | None = None
     gap_closed: Number | None = None
+    gap_interval: Annotated[list[Number], Field(min_length=2, max_length=2)] | None = None
 
     @property
     def oracle(self) -> bool:
@@ -265,9 +274,9 @@ def checked(document: Any, subject: object = RESULTS_FILE) -> Results:
     """
     if not isinstance(document, Mapping):
         raise InputError(subject, found=type(document).__name__, needed="a JSON object")
-    if document.get("schema") != _SCHEMA:
-        found = document.get("schema", "nothing")
-        raise InputError(subject, "schema", found=found, needed=_SCHEMA)
+    if document.get("schema") not in _SCHEMAS:
+        found, needed = document.get("schema", "nothing"), " or ".join(map(str, _SCHEMAS))
+        raise InputError(subject, "schema", found=found, needed=needed)
     try:
         results = Results.model_validate(document)
     except ValidationError as error:

@@ -16,6 +16,7 @@ from adamergex.report.text import (
     difference,
     drawn,
     helps,
+    interval_of,
     metric_name,
     number,
     row_name,
@@ -78,7 +79,7 @@ def _table(results: Results, task: Task, target: str) -> Table:
     title = f"{task.task}, {results.language(target)}: test {metric_name(task.metric)}"
     if (items := task.n_test.get(target)) is not None:
         title += f" on {items} items"
-    table = Table(title=Text(title), box=SIMPLE_HEAD, caption=Text(_caption(task, target)))
+    table = Table(title=Text(title), box=SIMPLE_HEAD, caption=Text(_caption(results, task, target)))
     seeds = any(row.seed_sd is not None for row in rows)
     table.add_column("method")
     table.add_column(selection(results).heading)
@@ -108,7 +109,7 @@ def _named(row: Standing) -> str:
     return ", ".join([row_name(row), *(note for note in notes if note != row.variant)])
 
 
-def _caption(task: Task, target: str) -> str:
+def _caption(results: Results, task: Task, target: str) -> str:
     parts: list[str] = []
     if task.chance is not None:
         parts.append(f"chance {number(task.chance)}")
@@ -118,5 +119,6 @@ def _caption(task: Task, target: str) -> str:
     if any(row.seed_sd is not None for row in task.of(target)):
         parts.append("sd over seeds")
     if any(row.versus_source_ft for row in task.of(target)):
-        parts.append("differences with 95% paired bootstrap intervals over items")
+        over = interval_of(task, len(results.seeds))
+        parts.append(f"differences with 95% intervals over {over}")
     return "; ".join(parts)

@@ -26,6 +26,7 @@ __all__ = [
     "facts",
     "gap",
     "helps",
+    "interval_of",
     "metric_name",
     "number",
     "row_name",
@@ -137,7 +138,11 @@ def gap(row: Row) -> str:
     """The share of the oracle's gain; empty where it means nothing, as without any labels."""
     if row.gap_closed is None or row.method == "zero-shot":
         return ""
-    return f"{100 * row.gap_closed:.0f}%"
+    share = f"{100 * row.gap_closed:.0f}%"
+    if row.gap_interval is None:
+        return share
+    low, high = row.gap_interval
+    return f"{share} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def row_name(row: Standing) -> str:
@@ -154,10 +159,23 @@ def settings(row: Row) -> str:
 
 
 def helps(task: Task, versus: Versus | None) -> int:
-    """1 where the interval lies on the better side of 0, -1 on the worse, 0 where it has 0."""
-    if versus is None or versus.low <= 0 <= versus.high:
+    """1 where the difference is for the better, -1 for the worse, 0 where it may be none.
+
+    By p after Holm's correction; by the interval where there is no such p.
+    """
+    if versus is None:
         return 0
-    return 1 if (versus.low > 0) == task.higher_is_better else -1
+    p = versus.p_holm
+    if (versus.low <= 0 <= versus.high) if p is None else p >= 0.05:
+        return 0
+    return 1 if (versus.low + versus.high > 0) == task.higher_is_better else -1
+
+
+def corrected(versus: Versus) -> str:
+    """What a sentence says of p after Holm's correction; empty where there is none."""
+    if versus.p_holm is None:
+        return ""
+    return f"; p {number(versus.p_holm)}" if versus.p_holm >= 0.0005 else "; p < 0.001"
 
 
 def best(task: Task, rows: Sequence[Standing]) -> float | None:
@@ -186,7 +204,8 @@ def verdict(results: Results, task: Task, target: str) -> str:
         -1: "is worse than source fine-tuning",
         0: "cannot be told apart from source fine-tuning",
     }[helps(task, versus)]
-    return f"{who} {says} ({difference(versus)}){_best(task, rivals, 'rival on test')}."
+    gain = difference(versus) + corrected(versus)
+    return f"{who} {says} ({gain}){_best(task, rivals, 'rival on test')}."
 
 
 def _best(task: Task, rows: Sequence[Row], what: str = "other row on test") -> str:
@@ -208,16 +227,7 @@ def caveats(results: Results, task: Task) -> list[str]:
         "± is one standard error over test items.",
     ]
     if any(row.versus_source_ft for row in task.rows):
-        sentences.append(
-            "In brackets: 95% bootstrap interval of the difference from source-ft, items drawn in "
-            "pairs. It says how far another sample of test items could move the difference, and "
-            "nothing about another training run."
-        )
-        sentences.append(
-            "Bold: the best score of a column, oracle aside, if its interval excludes 0. It is "
-            "picked on test among all rows and not corrected for their number, which flatters it. "
-            "† marks the best score where it is source-ft itself."
-        )
+        sentences += _of_differences(task, seeds)
     if task.means:
         sentences.append(f"The mean counts every language the same; {drawn(task)}.")
     if seeds > 1:
@@ -228,6 +238,34 @@ def caveats(results: Results, task: Task) -> list[str]:
     else:
         sentences.append("One seed: how far training runs differ was not measured.")
     return [*sentences, selection(results).sentence]
+
+
+def interval_of(task: Task, seeds: int) -> str:
+    """Of what a difference's interval is, besides items."""
+    known = (row.versus_source_ft for row in task.rows if row.versus_source_ft)
+    old = any(versus.p is None for versus in known)
+    return "items" if old or seeds == 1 else "seeds and items"
+
+
+def _of_differences(task: Task, seeds: int) -> list[str]:
+    over = interval_of(task, seeds)
+    about = "" if over != "items" else ", and nothing about another training run"
+    holm = any(row.versus_source_ft and row.versus_source_ft.p_holm for row in task.rows)
+    rule, flatters = (
+        ("p after Holm's correction for the rows of the column is below 0.05", "")
+        if holm
+        else (
+            "its interval excludes 0",
+            " It is picked on test among all rows and not corrected for their number, which "
+            "flatters it.",
+        )
+    )
+    return [
+        "In brackets: 95% interval of the difference from source-ft, of the same items in both. "
+        f"It says how far other {over} could move the difference{about}.",
+        f"Bold: the best score of a column, oracle aside, if {rule}.{flatters} "
+        "† marks the best score where it is source-ft itself.",
+    ]
 
 
 def versions(results: Results) -> list[str]:

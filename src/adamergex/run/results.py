@@ -8,17 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adamergex.score.statistics import bootstrap_over, mean, standard_error, standard_error_over
+from adamergex.score.statistics import (
+    holm,
+    interval_over,
+    mean,
+    ratio_interval,
+    standard_error,
+    standard_error_over,
+)
 
 __all__ = ["RESULTS_SCHEMA", "assembled"]
 
-RESULTS_SCHEMA = 2
+RESULTS_SCHEMA = 3
 
 Record = Mapping[str, Any]
 Identity = tuple[str, str, str]
 Name = tuple[str, str]  # method and variant
 Values = Mapping[Identity, NDArray[np.float64]]
-"""Each item's score, by target, method and variant."""
+"""Scores by seed and item, by target, method and variant."""
 
 _SOURCE: Name = ("source-ft", "")
 _ORACLE: Name = ("target-ft", "oracle")
@@ -38,12 +45,13 @@ def _task(config: Record, task: Record, records: Mapping[str, Record]) -> dict[s
     for entry in task["rows"]:
         identity = (entry["target"], entry["method"], entry["variant"])
         groups.setdefault(identity, []).append(entry)
-    # Over seeds: each item's mean, so that what is compared are items, the same in every method.
     values = {
-        identity: np.mean([records[f"test.{e['key']}"]["values"] for e in entries], axis=0)
+        identity: np.asarray([records[f"test.{e['key']}"]["values"] for e in entries], float)
         for identity, entries in groups.items()
     }
     rows = [_row(identity, entries, records, values) for identity, entries in groups.items()]
+    for target in config["targets"]:
+        _correct([row for row in rows if row["target"] == target], "versus_source_ft")
     tests = {e["target"]: records[f"test.{e['key']}"] for e in reversed(task["rows"])}
     first = next(iter(tests.values()))
     return {
@@ -89,7 +97,7 @@ def _means(targets: Sequence[str], rows: Sequence[Record], values: Values) -> li
         found.setdefault((row["method"], row["variant"]), []).append(row)
     whole = {name: own for name, own in found.items() if len(own) == len(targets) > 1}
     deployed = next((n for n, own in whole.items() if all(r["headline"] for r in own)), None)
-    return [
+    means = [
         {
             "method": name[0],
             "variant": name[1],
@@ -100,38 +108,57 @@ def _means(targets: Sequence[str], rows: Sequence[Record], values: Values) -> li
         }
         for name, own in whole.items()
     ]
+    for key in ("versus_source_ft", "deployed_versus"):
+        _correct(means, key)
+    return means
+
+
+def _correct(rows: Sequence[dict[str, Any]], key: str) -> None:
+    """Adds p by Holm's correction to the comparisons of one column; the oracle's is no claim."""
+    family = [row[key] for row in rows if row[key] and row["method"] != _ORACLE[0]]
+    for versus, corrected in zip(family, holm([v["p"] for v in family]), strict=True):
+        versus["p_holm"] = corrected
 
 
 def _standing(targets: Sequence[str], method: str, variant: str, values: Values) -> dict[str, Any]:
     """A method's score over languages, each counting the same, and against source-ft there."""
-    ours = [values[target, method, variant] for target in targets]
-    score, gap = _mean_over(ours), None
-    versus = _versus(targets, (method, variant), _SOURCE, values)
-    if versus and all((target, *_ORACLE) in values for target in targets):
-        base, oracle = (
-            _mean_over([values[(target, *name)] for target in targets])
-            for name in (_SOURCE, _ORACLE)
-        )
-        gap = (score - base) / (oracle - base) if oracle > base else None
+    ours = [values[target, method, variant].mean(axis=0) for target in targets]
     return {
-        "score": score,
+        "score": mean([mean(items) for items in ours]),
         "standard_error": standard_error_over(ours),
         "n": sum(map(len, ours)),
-        "versus_source_ft": versus,
-        "gap_closed": gap,
+        "versus_source_ft": _versus(targets, (method, variant), _SOURCE, values),
+        **_gap(targets, (method, variant), values),
     }
 
 
+def _gap(targets: Sequence[str], name: Name, values: Values) -> Record:
+    """The share of the oracle's gain over source-ft; none where that gain may be 0 or a loss."""
+    known = all((target, *one) in values for target in targets for one in (_SOURCE, _ORACLE))
+    share = interval = None
+    if known and name != _SOURCE:
+        ours, oracle = (_differences(targets, one, _SOURCE, values) for one in (name, _ORACLE))
+        gain = mean([float(runs.mean()) for runs in oracle])
+        interval = ratio_interval(ours, oracle) if gain > 0 else None
+        if interval:
+            share = mean([float(runs.mean()) for runs in ours]) / gain
+    return {"gap_closed": share, "gap_interval": interval and list(interval)}
+
+
 def _versus(targets: Sequence[str], one: Name | None, other: Name, values: Values) -> Record | None:
-    """The first less the second, with its interval; None where there are no two to compare."""
+    """The first less the second, with its interval; None where there are no two, or one item."""
     if one is None or one == other or any((target, *other) not in values for target in targets):
         return None
-    differences = [values[(target, *one)] - values[(target, *other)] for target in targets]
-    return dict(zip(("difference", "low", "high"), bootstrap_over(differences), strict=True))
+    found = interval_over(_differences(targets, one, other, values))
+    if found is None:
+        return None
+    return {"difference": found.mean, "low": found.low, "high": found.high, "p": found.p}
 
 
-def _mean_over(groups: Sequence[NDArray[np.float64]]) -> float:
-    return mean([mean(values) for values in groups])
+def _differences(
+    targets: Sequence[str], one: Name, other: Name, values: Values
+) -> list[NDArray[np.float64]]:
+    return [values[(target, *one)] - values[(target, *other)] for target in targets]
 
 
 def _spread(scores: Sequence[float]) -> float | None:

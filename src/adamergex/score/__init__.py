@@ -3,7 +3,7 @@
 from adamergex.score.choices import likelihoods
 from adamergex.score.generation import generations
 from adamergex.score.measure import measured, scored
-from adamergex.score.statistics import mean, paired_bootstrap, standard_error
+from adamergex.score.statistics import mean, standard_error
 from adamergex.score.teaching import (
     Taught,
     TaughtChoices,
@@ -21,7 +21,6 @@ __all__ = [
     "likelihoods",
     "mean",
     "measured",
-    "paired_bootstrap",
     "read_taught",
     "scored",
     "standard_error",
