@@ -65,7 +65,8 @@ def test_training_rows_with_commands_in_them(tiny_folder, tmp_path, capsys):
         "metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]\n"
     )
     (tmp_path / "r.yaml").write_text(
-        "model: model\nsource: en\ntargets: [fa]\ntasks: [t.yaml]\nreference: {task: causal-lm, text: text.txt}\n"
+        "model: model\nsource: en\ntargets: [fa]\ntasks: [t.yaml]\n"
+        "reference: {task: causal-lm, text: text.txt}\n"
         "data_files: {t: {train: data.jsonl}}\nscale: {select: fixed, grid: [1]}\n"
     )
     code, out, err = run(capsys, "preview", tmp_path / "r.yaml")
