@@ -12,8 +12,8 @@ from adamergex.errors import AdamergexError, InputError
 
 __all__ = ["commit", "pinned", "resolved"]
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
-_REPOSITORY = re.compile(rf"{_HUB_ID.pattern}|[A-Za-z0-9][A-Za-z0-9._-]*")
+_HUB_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
+_REPOSITORY = rf"{_HUB_ID}|[A-Za-z0-9][A-Za-z0-9._-]*"
 _FILES = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"]
 
 
@@ -27,7 +27,7 @@ def resolved(source: str | Path) -> Path:
     path = Path(source)
     if path.is_dir():
         return path
-    if path.exists() or not _HUB_ID.fullmatch(str(source)):
+    if path.exists() or not re.fullmatch(_HUB_ID, str(source)):
         found = "a file" if path.exists() else "no such folder"
         raise InputError(path, found=found, needed="a PEFT adapter folder or a Hub id (org/name)")
     try:
@@ -50,7 +50,7 @@ def pinned(model: str) -> str:
     What is no Hub id, or of which no commit is known, is returned as it is.
     """
     repository, _, revision = model.partition("@")
-    if not _REPOSITORY.fullmatch(repository):
+    if not re.fullmatch(_REPOSITORY, repository):
         return model
     found = commit(repository, "model", revision or None)
     return f"{repository}@{found}" if found else model

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from adamergex.checkpoint.config import AdapterConfig, LoraConfig, PrefixConfig
 from adamergex.checkpoint.parts import Part, part_of, saved_module
-from adamergex.checkpoint.whole import found_whole, is_named, widths_of
 from adamergex.checkpoint.wrappers import unwrapped
 from adamergex.errors import InputError
 
@@ -130,13 +129,17 @@ class _Reading:
 
     def others(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of biases, and of weights saved whole. Raises InputError for what is neither."""
+        if not self._others:
+            return (), ()
+        from adamergex.checkpoint.whole import found_whole, is_named, widths_of  # few need it
+
         names = [self._beneath(name) for name in self._others]
         named = {name for name in names if is_named(name, self._config)}
         widths = widths_of(
             self._config,
             (
                 (part, self._shapes[self.stored[name]])
-                for parts in (self.modules.values() if names else ())
+                for parts in self.modules.values()
                 for part, name in parts.items()
             ),
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TypeAlias
 
 __all__ = ["Part", "layer_of", "model_module", "part_of", "saved_module"]
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|block|blocks)\.(\d+)(?:\.|$)")
+_LAYER = r"(?:^|\.)(?:layers|layer|h|block|blocks)\.(\d+)(?:\.|$)"
 _PREFIX = "base_model.model."
 _WITH_LEAF: Mapping[tuple[str, str], str] = MappingProxyType(
     {
@@ -29,20 +29,9 @@ _WITHOUT_LEAF: Mapping[str, str] = MappingProxyType(
 )
 
 
-class Part(NamedTuple):
-    """A tensor of one module's adapter.
-
-    Attributes:
-        module: The module, with PEFT's prefix.
-        part: a, b, bias, magnitude or vector.
-        name: The tensor's name as PEFT writes it.
-        adapter: The adapter's own name, where the tensor's had it: `default`, for instance.
-    """
-
-    module: str
-    part: str
-    name: str
-    adapter: str | None
+Part: TypeAlias = tuple[str, str, str, str | None]
+"""Of one tensor: the module, with PEFT's prefix; a, b, bias, magnitude or vector; the tensor's name
+as PEFT writes it; the adapter's own name, where the tensor's had it, `default` for instance."""
 
 
 def part_of(name: str) -> Part | None:
@@ -55,11 +44,11 @@ def part_of(name: str) -> Part | None:
     module, _, kind = head.rpartition(".")
     part = _WITH_LEAF.get((kind, leaf))
     if part is not None:
-        return Part(module, part, name, None) if module else None
+        return (module, part, name, None) if module else None
     if leaf in _WITHOUT_LEAF:
-        return Part(head, _WITHOUT_LEAF[leaf], name, None) if head else None
+        return (head, _WITHOUT_LEAF[leaf], name, None) if head else None
     if kind in _WITHOUT_LEAF:
-        return Part(module, _WITHOUT_LEAF[kind], head, leaf) if module else None
+        return (module, _WITHOUT_LEAF[kind], head, leaf) if module else None
     # What is called `kind` above may be the adapter.
     module, _, above = module.rpartition(".")
     part = _WITH_LEAF.get((above, leaf))
@@ -67,7 +56,7 @@ def part_of(name: str) -> Part | None:
         return None
     # PEFT writes a magnitude without `.weight`, and loads it with it too.
     tail = "" if part == "magnitude" else f".{leaf}"
-    return Part(module, part, f"{module}.{above}{tail}", kind)
+    return module, part, f"{module}.{above}{tail}", kind
 
 
 def saved_module(name: str) -> tuple[str, str | None]:
@@ -90,5 +79,5 @@ def model_module(module: str) -> str:
 
 def layer_of(module: str) -> int | None:
     """The number of the transformer layer that a module is in; None outside the layers."""
-    match = _LAYER.search(module)
+    match = re.search(_LAYER, module)
     return int(match[1]) if match else None

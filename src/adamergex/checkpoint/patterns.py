@@ -16,7 +16,7 @@ MOST_PATTERNS = 2**14
 LONGEST_NAME = 512
 """Characters of a module's name, or of a pattern of one."""
 
-_TOKEN = re.compile(
+_TOKEN = (  # compiled when it is needed, by few
     r"(?P<one>\\[dwDW.\-_^$]|\[\^?[\w.\-\\]+\]|[\w.\-])"
     r"(?P<many>[*+]\??|\{\d{1,3}(?:,\d{0,3})?\})?"
     r"|(?P<open>\((?:\?:)?)|(?P<close>\))|(?P<either>\|)|(?P<maybe>\?)|[\^$]"
@@ -36,7 +36,7 @@ def checked_pattern(pattern: str) -> str:
         _compiled(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"a regular expression ({error})") from None
-    if _TOKEN.sub("", pattern):
+    if re.sub(_TOKEN, "", pattern):
         raise ValueError("a regular expression of names, . [] ^ $ | () and, not on groups, * + {}")
     return pattern
 
@@ -56,7 +56,7 @@ def ways(pattern: str, length: int, parts: int) -> float:
     """
     found = float(parts)
     choices = [1]  # of the whole, and of each group that is open
-    for token in _TOKEN.finditer(pattern):
+    for token in re.finditer(_TOKEN, pattern):
         if token["many"]:
             found *= length + 1
         elif token["maybe"]:

@@ -47,7 +47,7 @@ def _not_plain(
     """Why neither serves it."""
     if config.get("peft_type") != "LORA":
         return f"it serves LoRA, not {config.get('peft_type')}"
-    found = {part.part: name for name in others if (part := part_of(name)) is not None}
+    found = {part[1]: name for name in others if (part := part_of(name)) is not None}
     if config.get("use_dora") or "magnitude" in found:
         return "it does not serve DoRA"
     if config.get("lora_bias") or "bias" in found:

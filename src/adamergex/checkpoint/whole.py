@@ -51,8 +51,6 @@ def found_whole(shapes: Shapes, modules: Iterable[str], widths: set[int]) -> set
             head.
         widths: The widths of the model; where there are none, any weight with rows will do.
     """
-    if not shapes:
-        return set()
     lists = {each for module in modules for each in _numbered(module)}
     outside = {
         name: shape

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,7 +54,7 @@ def staged(output: Path) -> Generator[Path]:
     output = output.absolute()
     made = [p for p in output.parents if not p.exists()]  # innermost first
     output.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".tmp", dir=output.parent))
+    stage = _new_folder(output)
     try:
         new = stage / "new"
         new.mkdir()  # with the user's umask, unlike the private folder around it
@@ -68,11 +66,29 @@ def staged(output: Path) -> Generator[Path]:
         # Also when the user interrupts between the two: the old folder must not go with the stage.
         if (stage / "old").exists() and not output.exists():
             (stage / "old").rename(output)
-        shutil.rmtree(stage, ignore_errors=True)
+        _remove(stage)
         if not output.exists():
             for folder in made:
                 with suppress(OSError):  # someone else put something there
                     folder.rmdir()
+
+
+def _new_folder(output: Path) -> Path:
+    """A private folder beside `output`; what `tempfile` does, which takes 4 ms to load."""
+    while True:
+        folder = output.parent / f".{output.name}.{os.urandom(4).hex()}.tmp"
+        with suppress(FileExistsError):
+            folder.mkdir(0o700)
+            return folder
+
+
+def _remove(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:  # something is left in it
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _in_order(tensors: Mapping[str, TensorInfo]) -> list[str]:
