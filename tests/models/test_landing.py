@@ -456,15 +456,18 @@ def test_lm_evals_model_refuses_it_too(tiny, folder):
 
 @pytest.mark.parametrize("folder", ["lora", "dora", "prefix"], indirect=True)
 def test_what_distillation_goes_on_from_lands_too(tiny, folder, tmp_path):
+    from adamergex.score import TaughtChoices
+    from adamergex.tasks import Item
     from adamergex.train import distil
 
     if "prompt_embeddings" in stored_tensors(folder):
         edit_config(folder, num_layers=2)
     else:
         renamed(folder, moved)
-    before, states = state(tiny), torch.zeros(1, tiny.model.config.hidden_size)
+    before, asked = state(tiny), [Item("0", "a", (" b", " c"), None)]
+    learnt = TaughtChoices(torch.tensor([[0.25, 0.75]]).log())
     training = {"learning_rate": 1e-3, "max_steps": 1}
     with pytest.raises(InputError, match=r"nearest|needed \(3, 32\)"):
-        distil(tiny, ["a"], states, tmp_path / "out", start=folder, training=training, seed=0)
+        distil(tiny, asked, learnt, tmp_path / "out", start=folder, training=training, seed=0)
     assert_untouched(tiny, before)
     assert not (tmp_path / "out").exists()
