@@ -130,7 +130,11 @@ WORDS = {"task": "distillation", "words": "words.tsv"}
         (DISTILLED, {"sw.txt": "a\nb\n"}, "sw.txt: lines: found 2; needed 1, as in the source"),
         (DISTILLED, {"sw.txt": "\n"}, "sw.txt: rows with a text: found 0; needed at least one"),
         ({**DISTILLED, "text": "{language}.txt[5:]"}, {}, "en.txt: rows with a text: found 0"),
-        ({**DISTILLED, "field": "title"}, {}, "field: found title; needed text, which t asks for"),
+        (
+            {**DISTILLED, "field": "title"},
+            {},
+            "field: found title; needed text, which t_en",
+        ),
         ({"task": "distillation"}, {}, "text: found none; needed text, items or words for"),
         (NO_ROWS, {"sw.jsonl": ROWS[:37]}, "sw.jsonl: rows: found 1; needed 2, as in the source"),
         (

@@ -3,7 +3,8 @@
 import pytest
 
 from adamergex.errors import InputError
-from adamergex.tasks import columns_of, find_task
+from adamergex.tasks import find_task
+from adamergex.tasks.columns import columns_of
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from adamergex.methods.layer_swapping import layer_swapping
 from adamergex.methods.lt_sft import lt_sft
 from adamergex.methods.madx import madx
 from adamergex.methods.projection import projection
-from adamergex.methods.rows import Method, Row, Setting, Workshop
+from adamergex.methods.rows import Method, Row, Setting
 from adamergex.methods.weighted import add_reference, language_task_arithmetic
+from adamergex.methods.workshop import Workshop
 from adamergex.methods.xlt import xlt
 from adamergex.methods.zero_shot import zero_shot
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from adamergex.methods.rows import Row, Setting, Workshop
+from adamergex.methods.rows import Row, Setting
+from adamergex.methods.workshop import Workshop
 from adamergex.step import Step
 
 __all__ = ["adamergex"]

@@ -1,6 +1,7 @@
 """AriMerge: composing adapters by arithmetic on their factors (arXiv 2306.14870), analogy form."""
 
-from adamergex.methods.rows import Row, Workshop
+from adamergex.methods.rows import Row
+from adamergex.methods.workshop import Workshop
 from adamergex.step import Step
 
 __all__ = ["arimerge"]

@@ -16,7 +16,8 @@ from adamergex.tasks import (
     Data,
     Source,
     Task,
-    columns_of,
+    check_fields,
+    check_lines,
     file_source,
     find_task,
     language_name,
@@ -157,7 +158,7 @@ class Catalog:
         """What is asked about a language's text, its items, or the task's own training rows."""
         lines = reference.items is None and (reference.text or not reference.words)
         if task is None or lines:
-            _check_lines(task.name if task else reference.title, asked, reference.field[0])
+            check_lines(asked, reference.field[0])
             description = {"rows": "unlabelled", "task": asked, "field": reference.field[0]}
             description["lines"], files = self._lines(reference, language)
             if parallel and language != self.source:
@@ -199,11 +200,7 @@ class Catalog:
         if path is None:
             raise InputError("reference", "words", found=f"none for {language}", needed="a file")
         source, files = word_source(path.replace("{language}", language), self.folder)
-        columns = columns_of(asked)
-        for field in reference.field:
-            if field not in columns:
-                needed = f"{' or '.join(sorted(columns))}, which {asked['task']} asks for"
-                raise InputError("reference", "field", found=field, needed=needed)
+        check_fields(asked, reference.field)
         text = self._questions(task, reference, asked, self.source, False)
         swap = {
             "source": source,
@@ -291,18 +288,6 @@ class Catalog:
             return None
         task.check_rows(language)
         return task_source(config, name), {}
-
-
-def _check_lines(name: str, asked: Mapping[str, Any], field: str) -> None:
-    """Raises InputError where lines of text, as one column, are not all that is asked about."""
-    columns = columns_of(asked)
-    if columns == {field}:
-        return
-    if len(columns) == 1:
-        needed = f"{min(columns)}, which {name} asks for"
-        raise InputError("reference", "field", found=field, needed=needed)
-    needed = f"items: rows with {', '.join(sorted(columns))}, which {name} asks for"
-    raise InputError("reference", "text", found=f"lines of text, as {field}", needed=needed)
 
 
 def _for_language(paths: str | Mapping[str, str], language: str) -> str | None:

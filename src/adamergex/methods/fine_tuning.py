@@ -1,6 +1,7 @@
 """Fine-tuning with labels: in the source language (the baseline), in the target's (the oracle)."""
 
-from adamergex.methods.rows import Row, Setting, Workshop
+from adamergex.methods.rows import Row, Setting
+from adamergex.methods.workshop import Workshop
 
 __all__ = ["source_ft", "target_ft"]
 

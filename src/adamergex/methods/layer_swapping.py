@@ -1,6 +1,7 @@
 """Layer swapping: the outer layers from the language expert, the inner from the task's."""
 
-from adamergex.methods.rows import Row, Workshop
+from adamergex.methods.rows import Row
+from adamergex.methods.workshop import Workshop
 from adamergex.step import Step
 
 __all__ = ["layer_swapping"]

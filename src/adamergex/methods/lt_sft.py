@@ -1,6 +1,7 @@
 """LT-SFT: sparse fine-tunings of task and language, added (arXiv 2110.07560)."""
 
-from adamergex.methods.rows import Row, Setting, Workshop
+from adamergex.methods.rows import Row, Setting
+from adamergex.methods.workshop import Workshop
 from adamergex.step import Step
 
 __all__ = ["lt_sft"]

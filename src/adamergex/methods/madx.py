@@ -1,6 +1,7 @@
 """MAD-X: a task adapter on top of language adapters that are exchanged (arXiv 2005.00052)."""
 
-from adamergex.methods.rows import Row, Setting, Workshop
+from adamergex.methods.rows import Row, Setting
+from adamergex.methods.workshop import Workshop
 from adamergex.step import Step
 
 __all__ = ["madx"]

@@ -1,6 +1,7 @@
 """Label projection: T labels the source side of parallel text, the target side is trained on."""
 
-from adamergex.methods.rows import Row, Setting, Workshop
+from adamergex.methods.rows import Row, Setting
+from adamergex.methods.workshop import Workshop
 
 __all__ = ["projection"]
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from adamergex.methods.rows import Row, Workshop
+from adamergex.methods.rows import Row
+from adamergex.methods.workshop import Workshop
 from adamergex.step import Step
 
 __all__ = ["add_reference", "language_task_arithmetic"]

@@ -1,6 +1,7 @@
 """XLT: cross-lingual-thought prompting of the base model (arXiv 2305.07004)."""
 
-from adamergex.methods.rows import Row, Setting, Workshop
+from adamergex.methods.rows import Row, Setting
+from adamergex.methods.workshop import Workshop
 
 __all__ = ["xlt"]
 

@@ -1,6 +1,7 @@
 """Zero-shot: the base model, asked in the target language."""
 
-from adamergex.methods.rows import Row, Setting, Workshop
+from adamergex.methods.rows import Row, Setting
+from adamergex.methods.workshop import Workshop
 
 __all__ = ["zero_shot"]
 

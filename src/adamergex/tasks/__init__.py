@@ -1,6 +1,6 @@
 """What is learnt and measured: tasks, texts, reference tasks, and the rows that they come to."""
 
-from adamergex.tasks.columns import columns_of
+from adamergex.tasks.columns import check_fields, check_lines
 from adamergex.tasks.data import Asked, Data, asked, beside, coverage, examples, questions, readings
 from adamergex.tasks.examples import Example, Item
 from adamergex.tasks.export import write_task
@@ -45,8 +45,9 @@ __all__ = [
     "asked",
     "beside",
     "builtin_tasks",
+    "check_fields",
+    "check_lines",
     "code_for",
-    "columns_of",
     "coverage",
     "examples",
     "file_source",

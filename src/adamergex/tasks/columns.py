@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adamergex.errors import InputError
 
-__all__ = ["columns_of"]
+__all__ = ["check_fields", "check_lines", "columns_of"]
 
 _ASKING = ("doc_to_text", "doc_to_choice", "gen_prefix", "description")
 
@@ -47,3 +47,21 @@ def columns_of(config: Mapping[str, Any]) -> set[str]:
         made = {name.name for name in names if name.ctx != "load"}
         found |= {name.name for name in names if name.ctx == "load"} - asked - made
     return found
+
+
+def check_lines(config: Mapping[str, Any], field: str) -> None:
+    """Raises InputError where lines of text, as one column, are not all that is asked about."""
+    columns = columns_of(config)
+    if len(columns) > 1:
+        needed = f"items: rows with {', '.join(sorted(columns))}, which {config['task']} asks for"
+        raise InputError("reference", "text", found=f"lines of text, as {field}", needed=needed)
+    check_fields(config, [field])
+
+
+def check_fields(config: Mapping[str, Any], fields: Sequence[str]) -> None:
+    """Raises InputError for a field that is not asked about."""
+    columns = columns_of(config)
+    for field in fields:
+        if field not in columns:
+            needed = f"{' or '.join(sorted(columns))}, which {config['task']} asks for"
+            raise InputError("reference", "field", found=field, needed=needed)
