@@ -471,3 +471,19 @@ def test_what_distillation_goes_on_from_lands_too(tiny, folder, tmp_path):
         distil(tiny, asked, learnt, tmp_path / "out", start=folder, training=training, seed=0)
     assert_untouched(tiny, before)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("folder", ["lora", "dora", "ia3"], indirect=True)
+def test_distillation_goes_on_from_all_of_an_adapter(tiny, folder, tmp_path):
+    """What is missing would begin anew, beside the rest of T."""
+    from adamergex.score import TaughtChoices
+    from adamergex.tasks import Item
+    from adamergex.train import distil
+
+    edit_tensors(folder, {n: None for n in stored_tensors(folder) if "layers.1.self_attn" in n})
+    before, asked = state(tiny), [Item("0", "a", (" b", " c"), None)]
+    learnt = TaughtChoices(torch.tensor([[0.25, 0.75]]).log())
+    training = {"learning_rate": 1e-3, "max_steps": 1}
+    with pytest.raises(InputError, match=r"layers\.1\.self_attn.*no such tensor"):
+        distil(tiny, asked, learnt, tmp_path / "out", start=folder, training=training, seed=0)
+    assert_untouched(tiny, before)
