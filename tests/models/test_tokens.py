@@ -60,7 +60,7 @@ def test_a_row_keeps_its_lead_its_tail_and_its_answer(tiny, end):
 
 
 def test_a_free_answer_is_written_after_the_lead_and_the_tail(tiny, monkeypatch):
-    asked = []
+    asked, before = [], tiny.tokenizer("a").input_ids
 
     def generate(self, requests, disable_tqdm):
         asked.extend(request.args for request in requests)
@@ -77,3 +77,4 @@ def test_a_free_answer_is_written_after_the_lead_and_the_tail(tiny, monkeypatch)
     assert 40 < size(tiny.tokenizer, first) <= 64 - 8 - 2
     assert second == short.prompt
     assert options == {"until": ["\n"], "max_gen_toks": 8, "do_sample": False}
+    assert tiny.tokenizer("a").input_ids == before  # others read by it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,13 @@ class HarnessModel(_HFLM):
             needed = "a decoder or an encoder-decoder, which can write free text"
             raise InputError("model", found="an encoder", needed=needed)
         logging.getLogger("lm_eval.models.huggingface").setLevel(logging.ERROR)
+        tok = base.tokenizer
         if add_bos_token:
-            _begin_texts(base.tokenizer)
+            tok = _beginning_texts(tok)
         super().__init__(
             pretrained=base.model,
             backend="causal" if base.family == "decoder" else "seq2seq",
-            tokenizer=base.tokenizer,
+            tokenizer=tok,
             batch_size=_BATCH if batch_size in (None, 1, "1") else batch_size,
             max_length=base.positions if max_length is None else max_length,
             add_bos_token=add_bos_token,
@@ -111,7 +113,12 @@ class HarnessModel(_HFLM):
         return Tokens(ids, len(ids) - len(answer))
 
 
-def _begin_texts(tok: Any) -> None:
-    """Lets a tokenizer add its beginning-of-text token by itself."""
+def _beginning_texts(tok: Any) -> Any:
+    """A copy of a tokenizer that adds its beginning-of-text token by itself.
+
+    The backbone's own is left as it is: others count tokens by it.
+    """
+    tok = deepcopy(tok)
     if tok.bos_token_id is not None and tok("a").input_ids[0] != tok.bos_token_id:
         tok.add_bos_token = True
+    return tok
