@@ -36,7 +36,7 @@ def loaded(extra="", changes=()):
          "there is not; needed density?"),
         ("data_files: {emoji: {trian: x}}", "data_files.emoji.trian: found a key that there is "
          "not; needed train?"),
-        ("scale: {select: best}", "scale.select: found best; needed 'dev', 'unlabelled' or"),
+        ("scale: {select: best}", "scale.select: found best; needed 'dev', 'unlabelled', 'diver"),
         ("parallel: {shard: true}", "parallel: found {'shard': True}; needed processes: 2 or more"),
         ("scale: {select: fixed}", "scale: found {'select': 'fixed'}; needed one value in grid"),
         ("scale: {grid: []}", "scale.grid: found []"),
