@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
 from adamergex.cli import main
 from adamergex.errors import InputError
 from adamergex.models import Backbone, backbone
-from adamergex.tasks import Example
-from adamergex.train import train_adapter
+from adamergex.score import TaughtChoices
+from adamergex.tasks import Example, Item
+from adamergex.train import distil, train_adapter
 from tests.checkpoint.test_wrappers import renamed
 from tests.models.test_adapted import alone, by_rows, largest_difference, lora
 from tests.support.backbones import (
@@ -454,21 +455,23 @@ def test_lm_evals_model_refuses_it_too(tiny, folder):
     assert_untouched(tiny, before)
 
 
+def distilled(tiny, start, output):
+    """A training on from an adapter, on one item."""
+    learnt = TaughtChoices(torch.tensor([[0.25, 0.75]]).log())
+    asked = [Item("0", "a", (" b", " c"), None)]
+    training = {"learning_rate": 1e-3, "max_steps": 1}
+    distil(tiny, asked, learnt, output, start=start, training=training, seed=0)
+
+
 @pytest.mark.parametrize("folder", ["lora", "dora", "prefix"], indirect=True)
 def test_what_distillation_goes_on_from_lands_too(tiny, folder, tmp_path):
-    from adamergex.score import TaughtChoices
-    from adamergex.tasks import Item
-    from adamergex.train import distil
-
     if "prompt_embeddings" in stored_tensors(folder):
         edit_config(folder, num_layers=2)
     else:
         renamed(folder, moved)
-    before, asked = state(tiny), [Item("0", "a", (" b", " c"), None)]
-    learnt = TaughtChoices(torch.tensor([[0.25, 0.75]]).log())
-    training = {"learning_rate": 1e-3, "max_steps": 1}
+    before = state(tiny)
     with pytest.raises(InputError, match=r"nearest|needed \(3, 32\)"):
-        distil(tiny, asked, learnt, tmp_path / "out", start=folder, training=training, seed=0)
+        distilled(tiny, folder, tmp_path / "out")
     assert_untouched(tiny, before)
     assert not (tmp_path / "out").exists()
 
@@ -476,14 +479,8 @@ def test_what_distillation_goes_on_from_lands_too(tiny, folder, tmp_path):
 @pytest.mark.parametrize("folder", ["lora", "dora", "ia3"], indirect=True)
 def test_distillation_goes_on_from_all_of_an_adapter(tiny, folder, tmp_path):
     """What is missing would begin anew, beside the rest of T."""
-    from adamergex.score import TaughtChoices
-    from adamergex.tasks import Item
-    from adamergex.train import distil
-
     edit_tensors(folder, {n: None for n in stored_tensors(folder) if "layers.1.self_attn" in n})
-    before, asked = state(tiny), [Item("0", "a", (" b", " c"), None)]
-    learnt = TaughtChoices(torch.tensor([[0.25, 0.75]]).log())
-    training = {"learning_rate": 1e-3, "max_steps": 1}
+    before = state(tiny)
     with pytest.raises(InputError, match=r"layers\.1\.self_attn.*no such tensor"):
-        distil(tiny, asked, learnt, tmp_path / "out", start=folder, training=training, seed=0)
+        distilled(tiny, folder, tmp_path / "out")
     assert_untouched(tiny, before)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adamergex.errors import InputError
-from adamergex.report.reading import checked, one_line, read_results
+from adamergex.report.fields import one_line
+from adamergex.report.reading import checked, read_results
 from tests.support.results import named, results, row_of, with_means, write
 
 

@@ -16,6 +16,7 @@ import psutil
 from adamergex.errors import InputError
 from adamergex.run import worker
 from adamergex.run.functions import FUNCTIONS
+from adamergex.run.log import foreseen
 from adamergex.run.store import Store
 from adamergex.step import Step
 
@@ -93,7 +94,7 @@ def gone(trail: Path, name: str) -> bool:
 def held_performed(step: Step, folder: Path) -> None:
     """Takes its place in toy_command: no step does anything; one kind is held, or fails."""
     trail = Path(os.environ[TRAIL])
-    with worker.foreseen(step):
+    with foreseen(step):
         held = os.environ[HELD]
         if held == f"failure {step.kind}":
             leave(trail, "failing")

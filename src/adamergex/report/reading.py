@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from adamergex.errors import InputError
+from adamergex.report.fields import Count, Lines, Number, Text
 
 __all__ = [
     "RESULTS_FILE",
@@ -20,33 +21,11 @@ __all__ = [
     "Standing",
     "Task",
     "checked",
-    "one_line",
     "read_results",
 ]
 
 RESULTS_FILE = "results.json"
 _SCHEMAS = (2, 3)  # 2 has intervals of items alone, and no p
-_JOINERS = "\u200c\u200d"  # not printable by Python's account, but spelling in Persian and Hindi
-
-
-def one_line(text: str) -> str:
-    """`text` on one line, without what a terminal or a page would obey rather than show."""
-    return _printable(" ".join(text.split()))
-
-
-def _printable(text: str, also: str = _JOINERS) -> str:
-    """`text` without what moves a terminal's cursor or turns the direction of what follows."""
-    return "".join(c if c.isprintable() or c in also else "\ufffd" for c in text)
-
-
-def _lines(text: str) -> str:
-    return _printable(text, also=_JOINERS + "\n\t")
-
-
-Text = Annotated[str, AfterValidator(one_line)]
-Lines = Annotated[str, AfterValidator(_lines)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
 
 
 class _Part(BaseModel):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adamergex.report.fields import one_line
 from adamergex.report.reading import (
     Results,
     Row,
@@ -14,7 +15,6 @@ from adamergex.report.reading import (
     Task,
     Version,
     Versus,
-    one_line,
 )
 
 __all__ = [

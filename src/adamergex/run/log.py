@@ -1,4 +1,4 @@
-"""What nobody foresaw, kept for those who are to mend it."""
+"""What nobody foresaw: handed on between processes, and kept for those who are to mend it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,27 @@ from pathlib import Path
 
 from adamergex import __version__
 from adamergex.errors import AdamergexError, UnforeseenError, told
+from adamergex.step import Step
 
-__all__ = ["LOG_FILE", "logged"]
+__all__ = ["LOG_FILE", "foreseen", "logged"]
 
 LOG_FILE = "error.log"
+
+
+@contextmanager
+def foreseen(step: Step) -> Generator[None]:
+    """Has nothing leave this process but an AdamergexError, which every other one can read.
+
+    Raises:
+        UnforeseenError: In the place of any other error, with where it came from.
+    """
+    try:
+        yield
+    except AdamergexError:
+        raise
+    except Exception as error:
+        where = "".join(traceback.format_exception(error))
+        raise UnforeseenError(f"{step.label}: {told(error)}", where) from error
 
 
 @contextmanager

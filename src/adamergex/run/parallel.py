@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from adamergex.errors import AdamergexError, InputError, UnforeseenError
+from adamergex.run.log import foreseen
 from adamergex.step import Step
 
 __all__ = ["processes_of", "record_of"]
@@ -105,10 +106,10 @@ def _cause(step: Step, failed: Any, scratch: Path) -> AdamergexError:
     raised = {
         int(path.stem): pickle.loads(path.read_bytes()) for path in scratch.glob(f"*{_ERROR}")
     }
-    foreseen = [error for error in raised.values() if not isinstance(error, UnforeseenError)]
+    known = [error for error in raised.values() if not isinstance(error, UnforeseenError)]
     rank, failure = failed.get_first_failure()
-    if foreseen:
-        return foreseen[0]
+    if known:
+        return known[0]
     return raised.get(rank) or AdamergexError(f"{step.label}: {failure.message}")
 
 
@@ -118,7 +119,7 @@ def _member(step: Step, inputs: Mapping[str, Path], out: Path, scratch: Path) ->
     from torch import distributed
 
     from adamergex.models import dividing
-    from adamergex.run.worker import foreseen, start_worker
+    from adamergex.run.worker import start_worker
 
     threads = max(1, torch.get_num_threads() // step.processes)
     start_worker(threads)

@@ -50,11 +50,6 @@ def publish(recipe: Recipe, last: Step, store: Steps, output: Path) -> dict[str,
     return results
 
 
-def _commits(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that a step read; older records do not say."""
-    return record.get("commits", {})
-
-
 def _versions(
     results: Mapping[str, Any], last: Step, records: Mapping[Step, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:

@@ -17,12 +17,13 @@ from typing import Any
 
 from adamergex import __version__
 from adamergex.errors import AdamergexError, InputError
+from adamergex.run.log import foreseen
 from adamergex.run.parallel import processes_of
 from adamergex.run.schedule import Event, carried_out, outstanding
 from adamergex.run.shared import SharedStore, store_at
 from adamergex.run.sizing import WITH_MODEL
 from adamergex.run.store import Store
-from adamergex.run.worker import foreseen, performed, set_up
+from adamergex.run.worker import performed, set_up
 from adamergex.step import Step, digest, in_order
 
 __all__ = ["RETRIES", "execute_on_ray"]

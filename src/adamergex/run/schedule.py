@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
@@ -10,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from adamergex.errors import AdamergexError, UnforeseenError, told
+from adamergex.errors import AdamergexError
+from adamergex.run.log import foreseen
 from adamergex.step import Step
 
 __all__ = ["Event", "Steps", "carried_out", "outstanding"]
@@ -108,16 +108,12 @@ def carried_out(
             on_event(Event(step, "started"))
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             step = running.pop(future)
-            try:
-                future.result()
-            except AdamergexError:
-                raise
-            except lost:
-                # One of them died, and all of their results are lost.
-                labels = ", ".join(s.label for s in (step, *running.values()))
-                problem = f"a worker process died at: {labels} (out of memory?)"
-                raise AdamergexError(problem) from None
-            except Exception as error:
-                where = "".join(traceback.format_exception(error))
-                raise UnforeseenError(f"{step.label}: {told(error)}", where) from error
+            with foreseen(step):
+                try:
+                    future.result()
+                except lost:
+                    # One of them died, and all of their results are lost.
+                    labels = ", ".join(s.label for s in (step, *running.values()))
+                    problem = f"a worker process died at: {labels} (out of memory?)"
+                    raise AdamergexError(problem) from None
             on_event(Event(step, "finished"))

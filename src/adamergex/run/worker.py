@@ -9,19 +9,18 @@ import signal
 import sys
 import threading
 import time
-import traceback
 import warnings
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from adamergex.errors import AdamergexError, UnforeseenError, told
+from adamergex.errors import AdamergexError
+from adamergex.run.log import foreseen
 from adamergex.run.parallel import record_of
 from adamergex.run.provenance import origin
 from adamergex.run.store import Store
 from adamergex.step import Step
 
-__all__ = ["foreseen", "performed", "set_up", "start_worker"]
+__all__ = ["performed", "set_up", "start_worker"]
 
 
 def start_worker(threads: int, devices: Any = None) -> None:
@@ -55,22 +54,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-@contextlib.contextmanager
-def foreseen(step: Step) -> Generator[None]:
-    """Has nothing leave this process but an AdamergexError, which every other one can read.
-
-    Raises:
-        UnforeseenError: In the place of any other error, with where it came from.
-    """
-    try:
-        yield
-    except AdamergexError:
-        raise
-    except Exception as error:
-        where = "".join(traceback.format_exception(error))
-        raise UnforeseenError(f"{step.label}: {told(error)}", where) from error
 
 
 def performed(step: Step, folder: Path) -> None:

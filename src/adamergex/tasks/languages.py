@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from adamergex.errors import InputError
 
-__all__ = ["CODES", "code_for", "known_languages", "language_name", "spellings"]
+__all__ = ["CODES", "code_for", "filled", "known_languages", "language_name", "spellings"]
 
 _FLORES = {
     "am": "amh_Ethi", "ar": "arb_Arab", "az": "azj_Latn", "bg": "bul_Cyrl", "bn": "ben_Beng",
@@ -24,6 +26,7 @@ _ISO = {flores: iso for iso, flores in _FLORES.items()}
 
 CODES = ("iso", "flores")
 """The two ways to write a code: ISO 639-1 (`sw`), and that of FLORES (`swh_Latn`)."""
+_PLACE = re.compile(r"(?<!\{)\{language\}(?!\})")
 
 
 def code_for(language: str, codes: str | None) -> str:
@@ -38,6 +41,17 @@ def code_for(language: str, codes: str | None) -> str:
     if codes not in CODES:
         raise InputError("codes", found=codes, needed=" or ".join(CODES))
     return (_FLORES if codes == "flores" else _ISO).get(language, language)
+
+
+def filled(value: Any, language: str) -> Any:
+    """`value` with `{language}` replaced by the code, at any depth; `{{language}}` stays."""
+    if isinstance(value, str):
+        return _PLACE.sub(language, value)
+    if isinstance(value, Mapping):
+        return {key: filled(inner, language) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [filled(inner, language) for inner in value]
+    return value
 
 
 def known_languages() -> list[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,7 @@ def file_source(
         raise InputError(where, found="no such file", needed="a data file")
     source: Source = {"file": digest(where), "format": kind, "reading": _READING}
     if kind in ("csv", "tsv"):
-        _check_size(where, kind)
-        dialect = dialect_of(text_in(where, kind), kind, where, columns, quoting)
+        dialect = _dialect(where, source["file"], kind, tuple(columns or ()), quoting)
         if not dialect.plain:
             source |= {"separator": dialect.separator, "quoting": dialect.quoting}
     if columns:
@@ -89,6 +89,19 @@ def file_source(
     if part:
         source["part"] = part
     return source, where
+
+
+@lru_cache(maxsize=256)
+def _dialect(
+    path: Path,
+    sha: str,  # noqa: ARG001 - a file that has changed is another one
+    kind: str,
+    columns: tuple[str, ...],
+    quoting: str | None,
+) -> Dialect:
+    """How a table is written. It is read for that, and a plan asks for one file many times."""
+    _check_size(path, kind)
+    return dialect_of(text_in(path, kind), kind, path, columns or None, quoting)
 
 
 def sliced(name: str) -> tuple[str, list[int | None] | None]:

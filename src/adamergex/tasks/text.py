@@ -9,10 +9,9 @@ from typing import Any
 
 from adamergex.errors import InputError
 from adamergex.tasks import emoji
-from adamergex.tasks.languages import code_for
+from adamergex.tasks.languages import code_for, filled
 from adamergex.tasks.row import SKIP, CellError, Row, text_of
 from adamergex.tasks.sources import Files, Source, file_source, hub_source, rows, taken
-from adamergex.tasks.spec import filled
 
 __all__ = ["TEXTS", "lines", "parallel_lines", "text_source"]
 

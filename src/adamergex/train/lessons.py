@@ -14,7 +14,7 @@ from adamergex.errors import InputError
 from adamergex.models import Backbone, forced_states, output_layer, padded, prompt_ids
 from adamergex.score import Taught, TaughtTokens
 from adamergex.tasks import Example, Item
-from adamergex.train.divergence import divergences
+from adamergex.train.loss import divergences
 
 __all__ = ["Lesson", "divergence", "lesson"]
 
