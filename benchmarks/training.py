@@ -3,13 +3,17 @@
 Data from the Hub, or from the folder ADAMERGEX_DATA. Before the clock starts both sides train in
 float32, on the same rows in the same order from the same start, and every step's loss must be the
 same to 1%. TRL then runs with its defaults: bfloat16, gradient checkpointing, padded batches of 8.
+Last, the peak memory of a process that makes one update, by the size of its batch.
 
-    python benchmarks/training.py [--rows 64] [--runs 3] [--only task|text] [--no-quality]
+    python benchmarks/training.py [--rows 64] [--runs 3] [--only task|text|memory] [--no-quality]
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -195,20 +199,56 @@ def text(base: Any) -> Bench:
     return Bench("Raw text, English", base, lines[:160], (what, loss))
 
 
+def memory() -> None:
+    """Peaks of fresh processes: nothing else shows what one update adds to the model."""
+    kinds = [("float32",), ("bf16",)] if bfloat16_products() else [("float32",)]
+    sizes = [4, 16, 64]
+    peaks = [[_peak(size, *kind) for size in sizes] for kind in (*kinds, ("float32", "in-use"))]
+    names = [*(kind[0] for kind in kinds), "float32, `vocabulary: in-use`"]
+    print("### Peak memory of one update, GB, by rows in its batch (raw text)\n")
+    lines = [(name, *row) for name, row in zip(names, peaks, strict=True)]
+    table(("", *map(str, sizes)), lines)
+
+
+def _peak(*what: Any) -> str:
+    command = [sys.executable, "-W", "ignore", __file__, "--peak", *map(str, what)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
+
+
+def peak(size: str, precision: str, vocabulary: str = "") -> None:
+    """One update in this process, and the most memory that it ever held."""
+    bench = text(backbone("builtin:gemma-3-270m"))
+    rows = bench.rows[: int(size)]
+    bench.ours(
+        "one",
+        rows,
+        bf16=precision == "bf16",
+        vocabulary=vocabulary_of(bench.base, rows) if vocabulary else None,
+        per_device_train_batch_size=len(rows),
+    )
+    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9:.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", choices=("task", "text"))
+    parser.add_argument("--only", choices=("task", "text", "memory"))
+    parser.add_argument("--peak", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--no-quality", action="store_true", help="times only")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    if options.peak:
+        peak(*options.peak)
+        return
     base = backbone("builtin:gemma-3-270m")
     print(f"## Training an adapter, {torch.get_num_threads()} threads\n")
     for make in (task, text):
         if options.only in (None, make.__name__):
             with_quality = not options.no_quality
             compared(make(base), options.rows, options.runs, with_quality=with_quality)
+    if options.only in (None, "memory"):
+        memory()
 
 
 if __name__ == "__main__":

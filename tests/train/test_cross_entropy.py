@@ -1,4 +1,4 @@
-"""The loss and its gradient, made a few rows at a time, against torch's own in float64."""
+"""The loss and its gradient, made by parts of the vocabulary, beside torch's in float64."""
 
 import pytest
 import torch
@@ -31,12 +31,12 @@ def by_torch(hidden, head, labels):
 )
 def test_value_and_gradient(n, width, vocabulary, at_once, factor, seed):
     hidden, head, labels = operands(n, width, vocabulary, seed)
-    usual, loss._ROWS = loss._ROWS, at_once
+    usual, loss._TOKENS = loss._TOKENS, at_once
     try:
         found = summed_cross_entropy(hidden, head, labels)
         (gradient,) = torch.autograd.grad(factor * found, hidden)
     finally:
-        loss._ROWS = usual
+        loss._TOKENS = usual
     wanted = by_torch(hidden, head, labels)
     (expected,) = torch.autograd.grad(factor * wanted, hidden)
     # The logits go through float32, as they do in transformers.

@@ -108,16 +108,17 @@ def _attention(
     """
     if packed_rows is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    lengths = [row.own.stop - row.own.start for row in packed_rows]
+    # Not slices: each would have a gradient of all tokens.
+    tensors = zip(*(x.split(lengths, dim=2) for x in (query, key, value)), strict=True)
     parts: list[Tensor] = []
-    for row in packed_rows:
-        own, mask = row.own, row.mask
+    for row, (q, own_k, own_v) in zip(packed_rows, tensors, strict=True):
+        own, mask, k, v = row.own, row.mask, own_k, own_v
         if row.seen is not None:
             k, v = (x.index_select(2, row.seen) for x in (key, value))
-        else:
-            k, v = key[:, :, own], value[:, :, own]
-            if attention_mask is not None and own.stop - own.start > unmasked:
-                mask = attention_mask[:, :, own, own]
-        attended, _ = sdpa_attention_forward(module, query[:, :, own], k, v, mask, **options)
+        elif attention_mask is not None and own.stop - own.start > unmasked:
+            mask = attention_mask[:, :, own, own]
+        attended, _ = sdpa_attention_forward(module, q, k, v, mask, **options)
         parts.append(attended)
     return torch.cat(parts, dim=1), None
 

@@ -98,7 +98,8 @@ def forced_states(
     ends = accumulate(len(row) - begin for row, begin in zip(rows, begins, strict=True))
     pairs = zip(ends, answers, strict=True)
     places = torch.cat([torch.arange(end - len(answer) - 1, end) for end, answer in pairs])
-    return backbone.hidden(model, rows, begins)[places.to(backbone.model.device)]
+    places = places.to(backbone.model.device)
+    return backbone.hidden(model, rows, begins, places)[places]
 
 
 def _decoded(

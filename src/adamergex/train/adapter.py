@@ -112,7 +112,7 @@ def trained(
             vocabulary=vocabulary,
         )
 
-    found = fitted(made, training, seed, checkpoints)
+    found = fitted(backbone, made, training, seed, checkpoints)
     return {"rows": len(rows), "tokens": sum(len(t.ids) for t in tokens), **found}
 
 

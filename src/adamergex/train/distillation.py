@@ -14,13 +14,14 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from adamergex.checkpoint import open_checkpoint
 from adamergex.errors import InputError
-from adamergex.models import Backbone
+from adamergex.models import Backbone, has_prefix
 from adamergex.models.landing import fits, land
 from adamergex.score import Taught
 from adamergex.tasks import Item
 from adamergex.train.families import on_one_device
 from adamergex.train.fitting import fitted, max_length
 from adamergex.train.lessons import Lesson, lesson
+from adamergex.train.parts import tokens_at_once
 from adamergex.train.structures import save, wrapped
 from adamergex.train.trainer import SummedLoss
 
@@ -30,8 +31,8 @@ __all__ = ["distil"]
 class _DistillationTrainer(SummedLoss, Trainer):
     """transformers' trainer, with the loss of `distil`."""
 
-    def __init__(self, *args: Any, lesson: Lesson, **kwargs: Any) -> None:
-        self._lesson = lesson
+    def __init__(self, *args: Any, lesson: Lesson, packed: bool, **kwargs: Any) -> None:
+        self._lesson, self._packed = lesson, packed
         super().__init__(*args, **kwargs)
 
     def _summed(self, model: Any, inputs: dict[str, Any]) -> Tensor:
@@ -39,8 +40,9 @@ class _DistillationTrainer(SummedLoss, Trainer):
         # No row is left for some processes where the last part is small.
         return total * (inputs["labels"] != -100).any()
 
-    def _tokens(self, row: Mapping[str, Any]) -> int:
-        return len(self._lesson.rows[row["row"]])
+    def _cost(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        lengths = [len(self._lesson.rows[row["row"]]) for row in rows]
+        return tokens_at_once(lengths, packed=self._packed)
 
 
 def distil(
@@ -94,6 +96,7 @@ def distil(
             train_dataset=Dataset.from_list(numbered),
             data_collator=_collated,
             lesson=rows,
+            packed=backbone.family == "decoder" and not has_prefix(model),
         )
         trainer.remove_callback(PrinterCallback)
         return trainer
@@ -101,7 +104,7 @@ def distil(
     try:
         if backbone.family != "encoder":
             backbone.check_head(model)
-        found = fitted(made, training, seed, checkpoints)
+        found = fitted(backbone, made, training, seed, checkpoints)
         save(model, output)
     finally:
         backbone.restored(model)

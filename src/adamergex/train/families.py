@@ -20,6 +20,7 @@ from trl.trainer.sft_config import SFTConfig
 from adamergex.errors import InputError
 from adamergex.models import Backbone, Tokens
 from adamergex.tasks import Example
+from adamergex.train.parts import tokens_at_once
 from adamergex.train.trainer import AdapterTrainer, SummedLoss
 
 __all__ = ["made_trainer", "on_one_device"]
@@ -34,9 +35,9 @@ class _PlainTrainer(SummedLoss, Trainer):
             return 0 * next(p for p in model.parameters() if p.requires_grad).sum()
         return Trainer.compute_loss(self, model, inputs) * count  # which is a mean
 
-    def _tokens(self, row: Mapping[str, Any]) -> int:
-        labels = row.get("labels")
-        return super()._tokens(row) + (len(labels) if isinstance(labels, list) else 0)
+    def _cost(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        fields = [name for name in ("input_ids", "labels") if isinstance(rows[0].get(name), list)]
+        return sum(tokens_at_once([len(row[f]) for row in rows], packed=False) for f in fields)
 
 
 def made_trainer(

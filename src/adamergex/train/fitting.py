@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import torch
 
 from adamergex.errors import InputError
-from adamergex.models import bfloat16_products
+from adamergex.models import Backbone, bfloat16_products
 from adamergex.train.checkpoints import CheckpointWriter, last_checkpoint
+from adamergex.train.precision import frozen_in_bfloat16
 
 __all__ = ["fitted", "max_length"]
 
@@ -24,6 +26,7 @@ def max_length(training: Mapping[str, Any]) -> int:
 
 
 def fitted(
+    backbone: Backbone,
     make: Callable[[Mapping[str, Any]], Any],
     training: Mapping[str, Any],
     seed: int,
@@ -32,6 +35,7 @@ def fitted(
     """Makes a trainer and trains; where `checkpoints` has one, it ends as it would have ended.
 
     Args:
+        backbone: The base model under what is trained.
         make: From the names and values of TrainingArguments to a trainer that keeps its `losses`.
         training: Names and values of TrainingArguments; max_length is none of them.
         seed: Of what is drawn in training, and of the order of the rows.
@@ -48,22 +52,40 @@ def fitted(
         raise InputError("training", "bf16", found=True, needed=needed)
     given = {key: value for key, value in training.items() if key != "max_length"}
     start = time.perf_counter()
-    with _kept_in(checkpoints) as folder:
+    with _uncollected(), _kept_in(checkpoints) as folder:
         trainer = make({**_arguments(folder, seed), **given})
         before = None
         if checkpoints is not None:
             trainer.add_callback(CheckpointWriter(trainer))
             before = last_checkpoint(checkpoints)
-        if before is None:
-            trainer.train()
-        else:
-            trainer.losses = before[1]
-            trainer.train(resume_from_checkpoint=str(before[0]))
+        with frozen_in_bfloat16(backbone) if training.get("bf16") else nullcontext():
+            if before is None:
+                trainer.train()
+            else:
+                trainer.losses = before[1]
+                trainer.train(resume_from_checkpoint=str(before[0]))
     return {
         "steps": trainer.state.global_step,
         "training_seconds": time.perf_counter() - start,
         "losses": trainer.losses,
     }
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """Has garbage collections pass over what is there already.
+
+    A trainer starts one at its beginning, and each looks at all that was ever imported: half a
+    second, as long as a step of a small model.
+    """
+    if gc.get_freeze_count():  # the caller does so already
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager

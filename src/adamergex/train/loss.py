@@ -9,15 +9,22 @@ from torch import Tensor
 
 __all__ = ["divergences", "summed_cross_entropy"]
 
+_TOKENS = 2048
+"""Tokens of the vocabulary at once on a processor: its cache holds what is multiplied by them."""
+
+_LOGITS = 2**25
+"""Logits at once on a GPU: 128 MiB in float32."""
+
 _ROWS = 128
-"""Rows of logits at once: 128 MiB in float32 for a vocabulary of 262,144."""
+"""Rows of all logits at once in a divergence: 128 MiB for a vocabulary of 262,144."""
 
 
 def summed_cross_entropy(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
     """The sum of -log softmax(hidden headᵀ)[label], with a gradient for `hidden` alone.
 
-    Logits and their gradient are made for a few rows at a time, while the former are at hand: one
-    product fewer than to make the logits again on the way back, and never all in memory.
+    The output layer is read once, a part at a time, for the loss and for the gradient: sums of
+    exponentials, and the states that these weigh, are carried on from part to part and scaled when
+    a larger logit comes (online softmax, arXiv 1805.02867). There are never all logits.
 
     Args:
         hidden: The states before each label, (n, width).
@@ -26,33 +33,41 @@ def summed_cross_entropy(hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor
     """
     assert not head.requires_grad
     device = hidden.device.type
-    if torch.is_autocast_enabled(device):
-        head = head.to(torch.get_autocast_dtype(device))  # once, not for each product
-    return _Summed.apply(hidden, head, labels)
+    enabled = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if enabled else head.dtype
+    with torch.autocast(device, enabled=False):
+        return _Summed.apply(hidden, head, labels, dtype)
 
 
 class _Summed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor) -> Tensor:
-        gradient = torch.empty_like(hidden)
-        total = hidden.new_zeros((), dtype=torch.float32)
-        for start in range(0, len(hidden), _ROWS):
-            rows = slice(start, start + _ROWS)
-            logits = (hidden[rows] @ head.T).float()
-            own = labels[rows, None]
-            norm = logits.logsumexp(-1, keepdim=True)
-            total += (norm - logits.gather(1, own)).sum()
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, labels: Tensor, dtype: Any) -> Tensor:
+        states, own = hidden.to(dtype), head[labels].to(dtype).float()
+        most = hidden.new_full((len(hidden), 1), -torch.inf, dtype=torch.float32)
+        total, weighed = torch.zeros_like(most), torch.zeros_like(own)
+        for part in head.split(_at_once(hidden)):
+            narrow = part.to(dtype)
+            logits = (states @ narrow.T).float()
+            largest = torch.maximum(most, logits.amax(1, keepdim=True))
+            before = (most - largest).exp_()
+            likely = logits.sub_(largest).exp_()
+            total.mul_(before).add_(likely.sum(1, keepdim=True))
             if ctx.needs_input_grad[0]:
-                probability = logits.sub_(norm).exp_()
-                probability.scatter_add_(1, own, probability.new_full(own.shape, -1.0))
-                gradient[rows] = probability.to(head.dtype) @ head
-        ctx.save_for_backward(gradient)
-        return total
+                weighed.mul_(before).add_(likely.to(dtype) @ narrow)
+            most = largest
+        ctx.save_for_backward(weighed.div_(total).sub_(own).to(hidden.dtype))
+        # Rounded as those that it is one of, or a sure answer would have a loss below 0.
+        logit = (states.float() * own).sum(1, keepdim=True).to(dtype)
+        return (most + total.log_() - logit).sum()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * gradients[0], None, None
+        return gradient * gradients[0], None, None, None
+
+
+def _at_once(hidden: Tensor) -> int:
+    return _TOKENS if hidden.device.type == "cpu" else max(_TOKENS, _LOGITS // max(1, len(hidden)))
 
 
 def divergences(hidden: Tensor, head: Tensor, ids: Tensor, logs: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from adamergex.models import last_hidden
 from adamergex.train.loss import summed_cross_entropy
-from adamergex.train.parts import in_parts
+from adamergex.train.parts import in_parts, tokens_at_once
 
 __all__ = ["AdapterTrainer", "SummedLoss"]
 
@@ -46,7 +46,7 @@ class SummedLoss:
         self._part_of_step = 0.0
         count, index = self.accelerator.num_processes, self.accelerator.process_index
         most = _TOKENS if self.accelerator.device.type == "cpu" else _GPU_TOKENS
-        self.data_collator = in_parts(self.data_collator, self._tokens, most, index, count)
+        self.data_collator = in_parts(self.data_collator, self._cost, most, index, count)
         if count > 1:
             # The same in all from the start, or divided among them: not to be sent round.
             frozen = [n for n, p in self.model.named_parameters() if not p.requires_grad]
@@ -109,9 +109,9 @@ class SummedLoss:
         """The loss of a part, summed over its labels."""
         raise NotImplementedError
 
-    def _tokens(self, row: Mapping[str, Any]) -> int:
-        """How many tokens of a row go through the model."""
-        return len(row["input_ids"])
+    def _cost(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """How many tokens go through the model at once with these rows."""
+        raise NotImplementedError
 
 
 def _labels(part: Mapping[str, Any]) -> int:
@@ -152,17 +152,24 @@ class AdapterTrainer(SummedLoss, SFTTrainer):
         """None for a checkpoint: nobody reads it."""
 
     def _summed(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        labels = inputs["labels"][:, 1:]
+        wanted = labels != -100
+        positions = inputs.get("position_ids")
         hidden = last_hidden(
             model,
             inputs["input_ids"],
-            positions=inputs.get("position_ids"),
+            positions=positions,
             mask=inputs.get("attention_mask"),
+            asked=None if positions is None else wanted[0].nonzero().flatten(),
         )
-        labels = inputs["labels"][:, 1:]
-        wanted = labels != -100
         head, places = model.get_output_embeddings().weight, labels[wanted]
         if self._vocabulary is not None:
             vocabulary = self._vocabulary.to(labels.device)
             # The vocabulary is sorted and holds every label: this finds each label's place in it.
             head, places = head[vocabulary], torch.searchsorted(vocabulary, places)
         return summed_cross_entropy(hidden[:, :-1][wanted], head, places)
+
+    def _cost(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        lengths = [len(row["input_ids"]) for row in rows]
+        options: Any = self.args
+        return tokens_at_once(lengths, packed=options.padding_free)
