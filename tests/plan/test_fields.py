@@ -200,6 +200,7 @@ def leaves(section=Recipe, path=()):
 
 
 ELSEWHERE = {
+    "leaks": "test_leaks.test_test_items_elsewhere_are_refused",
     "folder": "where relative paths start, and no key of the file",
     "parallel.processes": "test_how_many_processes_train_changes_nothing",
     "parallel.shard": "test_how_many_processes_train_changes_nothing",

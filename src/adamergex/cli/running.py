@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from adamergex.cli.execution import Execution
-from adamergex.plan import planned
+from adamergex.plan import check_leaks, planned
 from adamergex.recipe import Recipe
 from adamergex.run import Event, Store, execute, publish
 from adamergex.run.log import logged
@@ -40,6 +40,8 @@ def run_recipe(recipe: Recipe, output: Path, how: Execution) -> dict[str, Any]:
     store = store_at(how.store_of(output))
     output.mkdir(parents=True, exist_ok=True)
     with logged(output), store.in_use():
+        if not store.finished(last):
+            check_leaks(recipe, last)
         return _carried_out(recipe, last, store, output, how)
 
 

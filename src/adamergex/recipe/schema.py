@@ -228,6 +228,8 @@ class Recipe(Section):
         max_samples: The most rows of the tasks' splits.
         bad_rows: What is done with rows that a task does not fit (too few fields, a missing value,
             an answer that is no choice) and lines that are no text: `refuse` them, or `skip`.
+        leaks: What is done where more than 1 in 100 test items are in training rows, reference text
+            or dev rows, too: `refuse` them, or `tell`, for data whose splits are as they are.
         data_files: Task -> local files.
         seed: One, or a list: everything is done once for each.
         folder: Where relative paths start: that of the recipe file. Not a key of the file.
@@ -248,6 +250,7 @@ class Recipe(Section):
     parallel: Parallel = Parallel()
     max_samples: Samples = Samples()
     bad_rows: Literal["refuse", "skip"] = "refuse"
+    leaks: Literal["refuse", "tell"] = "refuse"
     data_files: dict[str, DataFiles] = Field(default_factory=dict)
     seed: Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_listed), Field(min_length=1)] = (
         0,

