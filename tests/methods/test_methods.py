@@ -71,8 +71,9 @@ def data_of(step):
 
 def test_the_names():
     assert list(METHODS) == [
-        "zero-shot", "xlt", "source-ft", "target-ft", "projection", "arimerge", "madx", "lt-sft",
-        "language-task-arithmetic", "layer-swapping", "add-reference", "adamergex",
+        "zero-shot", "xlt", "source-ft", "target-ft", "target-ft-fresh", "few-shot", "projection",
+        "projection-from-t", "arimerge", "madx", "lt-sft", "language-task-arithmetic",
+        "layer-swapping", "add-reference", "adamergex",
     ]  # fmt: skip
 
 
@@ -91,14 +92,27 @@ def test_source_ft_is_t(shop):
     assert data_of(adapter) == shop.catalog.rows(shop.task, "en", "train").config
 
 
-def test_target_ft_is_the_task_in_the_target_language(shop):
-    adapter = only_adapter(shop, "target-ft")
-    assert data_of(adapter) == shop.catalog.rows(shop.task, "fa", "train").config
-    assert adapter != shop.task_adapter("en")
+def test_target_ft_is_the_task_in_the_target_language_from_t_and_afresh(shop):
+    rows = shop.catalog.rows(shop.task, "fa", "train").config
+    oracle, fresh = (only_adapter(shop, name) for name in ("target-ft", "target-ft-fresh"))
+    assert data_of(oracle) == data_of(fresh) == rows
+    assert fresh == shop.task_adapter("fa")
+    assert oracle.inputs == {**fresh.inputs, "start": shop.task_adapter("en")}
+
+
+def test_few_shot_goes_on_from_t_on_dev_labels_alone():
+    shop = shop_of("training.per_step.few-shot.learning_rate=7e-4")
+    adapter = only_adapter(shop, "few-shot")
+    assert adapter.inputs["start"] == shop.task_adapter("en")
+    assert data_of(adapter) == shop.catalog.rows(shop.task, "fa", "dev").config
+    assert adapter.config["training"]["learning_rate"] == 7e-4
+    assert shop.task_adapter("en").config["training"]["learning_rate"] != 7e-4
 
 
 def test_projection_trains_on_target_text_with_the_labels_of_t(shop):
-    adapter = only_adapter(shop, "projection")
+    adapter, on = (only_adapter(shop, name) for name in ("projection", "projection-from-t"))
+    assert data_of(adapter) == data_of(on)
+    assert on.inputs == {**adapter.inputs, "start": shop.task_adapter("en")}
     reference = shop.recipe.reference[0]
     wanted = shop.catalog.unlabelled(shop.task, reference, "fa", projected=True).config
     assert data_of(adapter) == wanted
@@ -291,8 +305,8 @@ def test_no_two_methods_share_a_setting_but_t(shop):
     rows = [row for name in METHODS for row in rows_of(shop, name) if not row.headline]
     adapters = [c.adapter for row in rows for c in row.settings]
     others = [a for a in adapters if a not in (None, shop.task_adapter("en"))]
-    # target-ft, projection, madx, lt-sft; four with a scale; four ways of AdaMergeX.
-    assert len(set(others)) == len(others) == 4 + (4 + 4) * len(SCALES)
+    # The seven without a scale, four with one, and four ways of AdaMergeX.
+    assert len(set(others)) == len(others) == 7 + (4 + 4) * len(SCALES)
 
 
 def test_a_local_model_is_known_by_what_it_is_and_not_by_where(tmp_path):

@@ -93,11 +93,13 @@ def test_splits_on_the_hub_too(tmp_path, dev, test, apart):
     recipe = recipe.model_copy(update={"data_files": {}})
     fixed = recipe.scale.model_copy(update={"select": "fixed", "grid": (0.5,)})
     planned(recipe.model_copy(update={"scale": fixed}))  # where nothing is chosen
-    if apart:
-        planned(recipe)
-        return
-    with pytest.raises(InputError, match="rows in common"):
-        planned(recipe)
+    learnt = recipe.model_copy(update={"scale": fixed, "methods": ("source-ft", "few-shot")})
+    for one in (recipe, learnt):
+        if apart:
+            planned(one)
+            continue
+        with pytest.raises(InputError, match="rows in common"):
+            planned(one)
 
 
 def test_a_softmax_over_tokens_in_use_is_not_for_free_text(tmp_path):

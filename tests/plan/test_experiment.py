@@ -120,12 +120,12 @@ def test_reading_trains_one_adapter_for_each_language_and_one_for_each_task(
 def test_how_many_steps_the_demo_has():
     kinds = Counter(step.kind for step in steps(planned(demo_recipe())))
     targets, scales, ways = 2, 2, 2
-    # T; causal LM in three languages; for each target an oracle and a projection.
-    assert kinds["train"] == 1 + 3 + 2 * targets
+    # T; causal LM in three languages; for each target an oracle, few-shot and a projection.
+    assert kinds["train"] == 1 + 3 + 3 * targets
     assert (kinds["teach"], kinds["distil"]) == (1, targets)
     assert kinds["merge"] == targets * scales * ways
-    assert kinds["arimerge"] == kinds["weighted"] == targets * scales
-    assert kinds["select"] == targets * (ways + 3)  # AriMerge, T + t Rt, the best of all
+    assert kinds["arimerge"] == targets * scales
+    assert kinds["select"] == targets * (ways + 2)  # AriMerge, the best of all
     assert kinds["model"] == kinds["results"] == 1
 
 
@@ -137,7 +137,11 @@ def test_no_choice_depends_on_test_data(everything):
 
 
 def test_without_labels_none_of_the_target_language_is_seen():
-    last = planned(demo_recipe([ALL.replace("target-ft, ", ""), "scale.select=unlabelled"]))
+    last = planned(
+        demo_recipe(
+            [ALL.replace("target-ft, target-ft-fresh, few-shot, ", ""), "scale.select=unlabelled"]
+        )
+    )
     for choice in steps(last, "select"):
         labelled = {each for each in seen_by(choice) if each[2]}
         assert labelled == {("train", "en", True)}
@@ -182,10 +186,14 @@ def test_those_checks_would_find_a_leak():
 def test_nothing_is_trained_on_what_it_is_measured_on(everything):
     for kind in ("train", "train-sparse", "distil"):
         for step in steps(everything, kind):
-            assert {split for split, *_ in seen_by(step)} <= {"train", "reference"}
+            dev = {"dev"} if "dev labels" in step.label else set()  # few-shot's
+            assert {split for split, *_ in seen_by(step)} <= {"train", "reference"} | dev
 
 
-def test_only_the_oracle_trains_on_labels_of_the_target_language(everything):
+LABELLED = ("target-ft", "target-ft-fresh", "few-shot")
+
+
+def test_only_oracles_and_few_shot_train_on_labels_of_the_target_language(everything):
     (task,) = everything.config["tasks"]
     for row in task["rows"]:
         below = in_order([everything.inputs[f"test.{row['key']}"]])
@@ -195,7 +203,8 @@ def test_only_the_oracle_trains_on_labels_of_the_target_language(everything):
             for s in trained
             if s.config["data"]["rows"] == "task"
         }
-        assert languages <= {row["target"] if row["method"] == "target-ft" else "en"}, row
+        own = {row["target"]} if row["method"] in LABELLED else set()
+        assert languages <= {"en"} | own, row
 
 
 def test_every_choice_has_the_task_adapter_in_the_running(everything):
@@ -279,6 +288,10 @@ def test_geometry_has_an_oracle_only_where_one_is_trained():
         found = steps(last, "geometry")
         assert len(found) == 4
         assert all(("oracle" in step.inputs) == oracle for step in found)
+        for step in found if oracle else ():
+            trained = {s for s in steps(last, "train") if "start" in s.inputs}
+            assert step.inputs["oracle"] in trained
+            assert step.inputs["oracle"].inputs["start"] == step.inputs["task"]
     assert not steps(planned(demo_recipe(["methods=[source-ft, arimerge]"])), "geometry")
 
 
@@ -385,7 +398,7 @@ CHANGES = (
     "methods=[source-ft, adamergex]", "merge.space=weight", "scale.grid=[0.5]",
     "scale.select=unlabelled",
     "scale.per=all", "training.learning_rate=1e-4", "training.vocabulary=full",
-    "training.per_step.task.max_steps=3", "training.per_step.projection.max_steps=3",
+    "training.per_step.task.max_steps=3", "training.per_step.projection-from-t.max_steps=3",
     "max_samples.test=9", "seed=1", "reference.0.training.max_steps=2",
 )  # fmt: skip
 

@@ -174,14 +174,17 @@ CASES = [
         )
         for step, kinds, label in (
             ("task", TRAINED, "emoji"),
+            ("target-ft", {"train"}, "train labels, from T"),
+            ("few-shot", {"train"}, "dev labels, from T"),
             ("projection", {"train"}, "projected labels"),
+            ("projection-from-t", {"train"}, "from T"),
             ("madx", {"train"}, "on the language adapter"),
             ("lt-sft", {"train-sparse"}, ""),
         )
         for key, value in {**Trainer, **({"density": 0.2} if step == "lt-sft" else {})}.items()
     ),
     Case("max_samples.train", {"max_samples": {"train": 9}}, TRAINED),
-    Case("max_samples.dev", {"max_samples": {"dev": 9}}, {"score"}, "choosing"),
+    Case("max_samples.dev", {"max_samples": {"dev": 9}}, {"score", "train"}),
     Case("max_samples.test", {"max_samples": {"test": 9}}, {"score"}),
     Case("seed", {"seed": 1}, TRAINED),
 ]  # fmt: skip

@@ -98,11 +98,11 @@ def finished(tmp_path):
 
 
 def test_results_say_which_rows_were_made_by_which_version(finished):
-    found = finished("train emoji, tr")
+    found = finished("train emoji, tr, train labels, from T")
     assert found.environment.packages["torch"] == "2.12, 2.13"
     old, new = sorted(found.versions, key=lambda each: each.version)
     assert (old.package, new.package, new.version) == ("torch", "torch", "2.13")
-    assert new.steps == ["train emoji, tr"]
+    assert new.steps == ["train emoji, tr, train labels, from T"]
     assert new.rows == ["emoji, tr: target-ft oracle"]
     # The rest of that row, and all other rows, are behind the other.
     assert set(old.rows) == {

@@ -358,3 +358,20 @@ def test_at_other_prompts_it_learns_and_keeps_its_head(cell, tmp_path):
         for tensor in heads:
             assert (own[tensor] == after[tensor]).all()
         assert any((own[tensor] != after[tensor]).any() for tensor in own)
+
+
+def test_a_training_on_labels_goes_on_from_t_its_head_too(cell, tmp_path):
+    """At a rate of nearly nothing it is T still; at another all parts of it that learn are not."""
+    base, start = cell
+    rows = [Example(p, c, i) for i, (p, c) in enumerate(zip(TARGET, LABELS, strict=True))]
+    own, before = stored_tensors(start), state(base)
+    for rate in (1e-30, RATES[base.family]):
+        training = {**WHOLE, "max_steps": 4, "learning_rate": rate}
+        options = {"adapter": {}, "training": training, "seed": 0, "start": start}
+        found = train_adapter(base, rows, tmp_path / str(rate), **options)
+        assert_untouched(base, before)
+        assert found["init_sha256"] is None
+        after = stored_tensors(tmp_path / str(rate))
+        assert own.keys() == after.keys()
+        for tensor, value in own.items():
+            assert (after[tensor] == pytest.approx(value, abs=1e-6)) == (rate == 1e-30), tensor

@@ -6,11 +6,11 @@ from types import MappingProxyType
 from adamergex.methods.adamergex import adamergex
 from adamergex.methods.arimerge import arimerge
 from adamergex.methods.catalog import Catalog
-from adamergex.methods.fine_tuning import source_ft, target_ft
+from adamergex.methods.fine_tuning import few_shot, source_ft, target_ft, target_ft_fresh
 from adamergex.methods.layer_swapping import layer_swapping
 from adamergex.methods.lt_sft import lt_sft
 from adamergex.methods.madx import madx
-from adamergex.methods.projection import projection
+from adamergex.methods.projection import projection, projection_from_t
 from adamergex.methods.rows import Method, Row, Setting
 from adamergex.methods.weighted import add_reference, language_task_arithmetic
 from adamergex.methods.workshop import Workshop
@@ -25,7 +25,10 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "xlt": xlt,
         "source-ft": source_ft,
         "target-ft": target_ft,
+        "target-ft-fresh": target_ft_fresh,
+        "few-shot": few_shot,
         "projection": projection,
+        "projection-from-t": projection_from_t,
         "arimerge": arimerge,
         "madx": madx,
         "lt-sft": lt_sft,

@@ -174,6 +174,7 @@ class Workshop:
         overrides: Mapping[str, Any],
         *,
         labels: Step | None = None,
+        start: Step | None = None,
         beneath: Step | None = None,
     ) -> Step:
         """One adapter trained on `rows`.
@@ -183,10 +184,11 @@ class Workshop:
             label: For people.
             overrides: Training arguments other than the recipe's.
             labels: The step whose predictions are the rows' labels.
+            start: The step whose adapter is trained on; a fresh one where there is none.
             beneath: The step whose adapter is put on the base first, frozen.
         """
         config = {"adapter": self.recipe.adapter.fields, **self._training(rows, overrides)}
-        inputs = self._inputs(labels=labels, beneath=beneath)
+        inputs = self._inputs(labels=labels, start=start, beneath=beneath)
         return Step(
             "train",
             config,

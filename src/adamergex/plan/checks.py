@@ -57,7 +57,8 @@ def check(recipe: Recipe) -> None:
         if recipe.scale.select == "unlabelled" and task.free_text:
             needed = f"dev or fixed: answers to {task.name} in free text have no likelihood"
             raise InputError("scale", "select", found="unlabelled", needed=needed)
-        for target in recipe.targets if recipe.scale.select != "fixed" else ():
+        dev = recipe.scale.select != "fixed" or "few-shot" in recipe.methods
+        for target in recipe.targets if dev else ():
             _check_apart(catalog, task, target)
     for task in tasks:
         _check_answers(recipe, task)
@@ -131,8 +132,9 @@ def _check_held_out(recipe: Recipe) -> None:
 def _check_texts(recipe: Recipe, catalog: Catalog, task: Task) -> None:
     """Reads the texts that T is to read, before it is trained: those that are on this machine."""
     first = recipe.reference[0]
+    projecting = any(method.startswith("projection") for method in recipe.methods)
     for reference in recipe.reference:
-        projected = reference is first and "projection" in recipe.methods
+        projected = reference is first and projecting
         if reference.task not in (REFERENCES if projected else (READING, *FROM_T)):
             continue
         across = projected or reference.task in ACROSS

@@ -173,7 +173,9 @@ class _Table:
             for reference in self.recipe.reference:
                 inputs = shop.references(reference, target)
                 if "target-ft" in self.recipe.methods:
-                    inputs["oracle"] = shop.task_adapter(target)
+                    (oracle,) = METHODS["target-ft"](shop, target)
+                    assert oracle.settings[0].adapter is not None
+                    inputs["oracle"] = oracle.settings[0].adapter
                 key = f"geometry.{self._name}.{target}.{reference.title}"
                 label = f"geometry {reference.title}, {target}"
                 self.inputs[key] = Step("geometry", {}, inputs, label=label)

@@ -61,7 +61,10 @@ class StepTraining(Section):
     """What is different for one kind of adapter."""
 
     task: Trainer = Trainer()
+    target_ft: Trainer = Field(default=Trainer(), alias="target-ft")
+    few_shot: Trainer = Field(default=Trainer(), alias="few-shot")
     projection: Trainer = Trainer()
+    projection_from_t: Trainer = Field(default=Trainer(), alias="projection-from-t")
     madx: Trainer = Trainer()
     lt_sft: SparseTrainer = Field(default=SparseTrainer(), alias="lt-sft")
 
@@ -73,8 +76,8 @@ class Training(Trainer):
         vocabulary: `full`, or `in-use`: the softmax over only those tokens that an adapter's own
             completions use, of a task those of all choices: faster, and another loss (see
             docs/footguns.md).
-        per_step: Differences for the adapters of `task`, `projection`, `madx` and `lt-sft`; those
-            of a reference stand under `reference.training`.
+        per_step: Differences for some methods. Those of `task` are for T and `target-ft-fresh`;
+            those of a reference stand under `reference.training`.
     """
 
     learning_rate: PositiveFloat | None = 2e-4

@@ -125,7 +125,7 @@ class Standing(Score):
     @property
     def oracle(self) -> bool:
         """Whether it had what the other rows do without: the target language's labels."""
-        return self.method == "target-ft"
+        return self.method in ("target-ft", "target-ft-fresh")
 
 
 class Row(Standing):

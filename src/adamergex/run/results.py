@@ -29,6 +29,7 @@ Values = Mapping[Identity, NDArray[np.float64]]
 
 _SOURCE: Name = ("source-ft", "")
 _ORACLE: Name = ("target-ft", "oracle")
+_ORACLES = (_ORACLE[0], "target-ft-fresh")
 
 
 def assembled(config: Mapping[str, Any], records: Mapping[str, Record]) -> dict[str, Any]:
@@ -114,8 +115,8 @@ def _means(targets: Sequence[str], rows: Sequence[Record], values: Values) -> li
 
 
 def _correct(rows: Sequence[dict[str, Any]], key: str) -> None:
-    """Adds p by Holm's correction to the comparisons of one column; the oracle's is no claim."""
-    family = [row[key] for row in rows if row[key] and row["method"] != _ORACLE[0]]
+    """Adds p by Holm's correction to the comparisons of one column; an oracle's is no claim."""
+    family = [row[key] for row in rows if row[key] and row["method"] not in _ORACLES]
     for versus, corrected in zip(family, holm([v["p"] for v in family]), strict=True):
         versus["p_holm"] = corrected
 

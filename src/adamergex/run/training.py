@@ -66,7 +66,13 @@ def train(config: Config, inputs: Inputs, out: Path) -> Record:
     from adamergex.train import train_adapter
 
     base, rows, options = _training(config, inputs, out)
-    return train_adapter(base, rows, out / "adapter", adapter=config["adapter"], **options)
+    start = inputs["start"] / "adapter" if "start" in inputs else None
+    record = train_adapter(
+        base, rows, out / "adapter", adapter=config["adapter"], start=start, **options
+    )
+    if start is not None:
+        record["init_sha256"] = read_record(inputs["start"])["init_sha256"]
+    return record
 
 
 def train_sparse(config: Config, inputs: Inputs, out: Path) -> Record:

@@ -11,7 +11,7 @@ from adamergex.models import Backbone, Tokens, has_prefix
 from adamergex.tasks import Example
 from adamergex.train.families import made_trainer
 from adamergex.train.fitting import fitted, max_length
-from adamergex.train.structures import initialised, save
+from adamergex.train.structures import continued, initialised, save
 
 __all__ = ["train_adapter", "trained", "vocabulary_of"]
 
@@ -30,6 +30,7 @@ def train_adapter(
     training: Mapping[str, Any],
     seed: int,
     vocabulary: list[int] | None = None,
+    start: Path | None = None,
     beneath: Path | None = None,
     checkpoints: Path | None = None,
 ) -> dict[str, Any]:
@@ -39,30 +40,34 @@ def train_adapter(
         backbone: The base model; as it was, when this returns.
         rows: What to train on.
         output: The folder to make.
-        adapter: See adapter_config.
+        adapter: See adapter_config; without effect where there is a `start`.
         training: Names and values of TrainingArguments, and max_length, in tokens.
         seed: Of the initialisation and of the order of the rows.
         vocabulary: See AdapterTrainer; decoders only.
+        start: A PEFT folder to go on from, its head too; None to begin with a fresh adapter.
         beneath: An adapter that is on the base meanwhile, frozen, as in MAD-X; no part of the
             result.
         checkpoints: A folder from which a training that was killed goes on; None to keep nothing.
 
     Raises:
         InputError: No rows; the adapter's type is unknown, it would change the output layer, or
-            the vocabulary does not fit the rows.
+            the vocabulary does not fit the rows; a `start` that was made for another model.
 
     Returns:
-        rows, tokens (of one epoch), steps, the loss of each step, init_sha256.
+        rows, tokens (of one epoch), steps, the loss of each step, init_sha256 (None after `start`).
     """
     with backbone.upon(beneath):
         tokens = tokenised(backbone, rows, training, vocabulary)
-        model, start = initialised(backbone, adapter, seed)
+        if start is None:
+            model, begun = initialised(backbone, adapter, seed)
+        else:
+            model, begun = continued(backbone, start), None
         try:
             record = trained(backbone, model, rows, tokens, training, seed, vocabulary, checkpoints)
             save(model, output)
         finally:
             backbone.restored(model)
-    return {**record, "init_sha256": start}
+    return {**record, "init_sha256": begun}
 
 
 def tokenised(

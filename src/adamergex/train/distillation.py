@@ -8,21 +8,18 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import PeftConfig
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from adamergex.checkpoint import open_checkpoint
 from adamergex.errors import InputError
 from adamergex.models import Backbone, has_prefix
-from adamergex.models.landing import fits, land
 from adamergex.score import Taught
 from adamergex.tasks import Item
 from adamergex.train.families import on_one_device
 from adamergex.train.fitting import fitted, max_length
 from adamergex.train.lessons import Lesson, lesson
 from adamergex.train.parts import tokens_at_once
-from adamergex.train.structures import save, wrapped
+from adamergex.train.structures import continued, save
 from adamergex.train.trainer import SummedLoss
 
 __all__ = ["distil"]
@@ -80,7 +77,10 @@ def distil(
         As train_adapter, without init_sha256.
     """
     rows = lesson(backbone, items, learnt, min(max_length(training), backbone.positions))
-    model = _continued(backbone, start)
+    model = continued(backbone, start)
+    for name, value in model.named_parameters():
+        if "modules_to_save" in name:
+            value.requires_grad = False
 
     def made(arguments: Mapping[str, Any]) -> Any:
         options = on_one_device(
@@ -109,27 +109,6 @@ def distil(
     finally:
         backbone.restored(model)
     return {"rows": len(rows.rows), "tokens": sum(map(len, rows.rows)), **found}
-
-
-def _continued(backbone: Backbone, start: Path) -> Any:
-    """The base with T on it to be trained on; PEFT's own way refuses a prefix. T's head stays."""
-    checkpoint = open_checkpoint(start)
-    fits(backbone.model, checkpoint)
-    config = PeftConfig.from_pretrained(str(start))
-    config.inference_mode = False
-    model = wrapped(backbone, config)
-    try:
-        missing = land(model, checkpoint)
-        if missing:
-            needed = "it, as the config has an adapter there"
-            raise InputError(start, missing[0], found="no such tensor", needed=needed)
-    except InputError:
-        backbone.restored(model)
-        raise
-    for name, value in model.named_parameters():
-        if "modules_to_save" in name:
-            value.requires_grad = False
-    return model
 
 
 def _collated(batch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

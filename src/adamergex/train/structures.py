@@ -1,4 +1,4 @@
-"""An adapter's description as PEFT's config, and the adapter fresh on its backbone."""
+"""Adapters on their backbone, to be trained: fresh ones by their description, and others."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import IA3Config, LoraConfig, PrefixTuningConfig, get_peft_model
+from peft import IA3Config, LoraConfig, PeftConfig, PrefixTuningConfig, get_peft_model
 from torch import distributed
 from transformers import set_seed
 
+from adamergex.checkpoint import open_checkpoint
 from adamergex.errors import InputError
 from adamergex.models import Backbone
-from adamergex.models.landing import remember
+from adamergex.models.landing import fits, land, remember
 
-__all__ = ["adapter_config", "initialised", "save", "untrained", "wrapped"]
+__all__ = ["adapter_config", "continued", "initialised", "save", "untrained", "wrapped"]
 
 _CONFIGS = {"lora": LoraConfig, "ia3": IA3Config, "prefix": PrefixTuningConfig}
 _IA3 = (
@@ -68,6 +69,28 @@ def initialised(backbone: Backbone, adapter: Mapping[str, Any], seed: int) -> tu
             digest.update(name.encode())
             digest.update(value.detach().cpu().numpy().tobytes())
     return model, digest.hexdigest()
+
+
+def continued(backbone: Backbone, start: Path) -> Any:
+    """The base with a saved adapter on it to be trained on; PEFT's own way refuses a prefix.
+
+    Raises:
+        InputError: It was made for another model, or lacks a tensor.
+    """
+    checkpoint = open_checkpoint(start)
+    fits(backbone.model, checkpoint)
+    config = PeftConfig.from_pretrained(str(start))
+    config.inference_mode = False
+    model = wrapped(backbone, config)
+    try:
+        missing = land(model, checkpoint)
+        if missing:
+            needed = "it, as the config has an adapter there"
+            raise InputError(start, missing[0], found="no such tensor", needed=needed)
+    except InputError:
+        backbone.restored(model)
+        raise
+    return model
 
 
 def wrapped(backbone: Backbone, config: Any) -> Any:
