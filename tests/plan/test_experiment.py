@@ -358,7 +358,11 @@ def test_where_files_lie_changes_nothing_and_what_is_in_them_does(tmp_path):
     ("splits", "says"),
     [
         (("dev", "test"), "t: train split in en: found none; needed one: see data_files.t.train"),
-        (("train", "test"), "t: dev split in sw: found none"),
+        (
+            ("train", "test"),
+            "t: dev split in sw: found none; needed one: see data_files.t.dev; "
+            "scale.select: fixed needs none, but for few-shot",
+        ),
         (("train", "dev"), "t: test split in sw: found none"),
     ],
 )

@@ -158,3 +158,17 @@ def test_the_share_of_the_gain_stands_with_its_interval():
     row |= {"gap_closed": 0.215, "gap_interval": [-0.05, 0.5]}
     (ours,) = (r for r in checked(found).tasks[0].of("swh_Latn") if r.headline)
     assert text.gap(ours) == "22% [-5, 50]"
+
+
+def test_what_learns_from_t_is_not_called_adamergex():
+    found = results()
+    row = headline(found)
+    found["recipe"]["reference"] = [
+        {"task": "causal-lm"}, {"task": "distillation", "name": "ours"}, {"task": "translation"},
+    ]  # fmt: skip
+    assert verdict(found).startswith("Swahili: AdaMergeX (translation")
+    row["variant"] = "ours, factor"
+    assert verdict(found).startswith("Swahili: distillation (")
+    row["variant"] = "best of these"
+    row["runs"][0]["setting"] = "ours, factor, t=1"
+    assert verdict(found).startswith("Swahili: distillation (seed 0: ours")

@@ -96,6 +96,8 @@ class Catalog:
         found = self.find(task, language, split)
         if found is None:
             needed = f"one: see data_files.{task.name}.{split}"
+            if split == "dev":
+                needed += "; scale.select: fixed needs none, but for few-shot"
             raise InputError(task.name, f"{split} split in {language}", found="none", needed=needed)
         return found
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adamergex.report.fields import one_line
+from adamergex.report.naming import told_name
 from adamergex.report.reading import (
     Results,
     Row,
@@ -191,7 +192,7 @@ def verdict(results: Results, task: Task, target: str) -> str:
     ours = next((row for row in rows if row.headline), None)
     if ours is None:
         return f"{language}: no row is marked as the one to deploy{_best(task, rows)}."
-    name = "AdaMergeX" if ours.method == "adamergex" else ours.method
+    name = told_name(results, ours)
     how = settings(ours)
     who = f"{language}: {name} ({how})" if how else f"{language}: {name}"
     rivals = [row for row in rows if row.method != ours.method]
