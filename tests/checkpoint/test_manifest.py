@@ -2,8 +2,16 @@
 
 import pytest
 
-from adamergex.checkpoint import card, obstacles, serving_rank, versions
-from tests.support.folders import IA3, LORA, PREFIX, PREFIX_TUNING
+from adamergex.checkpoint import (
+    BUILTIN,
+    card,
+    hub_base,
+    notice_of_base,
+    obstacles,
+    serving_rank,
+    versions,
+)
+from tests.support.folders import BASE, IA3, LORA, PREFIX, PREFIX_TUNING
 
 MANIFEST = {
     "structure": "LORA",
@@ -46,7 +54,7 @@ def test_the_smallest_rank_that_vllm_takes(rank, allowed):
 
 def test_the_card_says_how_it_was_made_and_how_to_use_it():
     text = card(MANIFEST, {**LORA, "base_model_name_or_path": "org/model"})
-    assert 'base_model: "org/model"' in front(text)
+    assert 'base_model: "org/model"\nbase_model_relation: "adapter"\n' in front(text)
     words = " ".join(text.split())
     assert "Made from 2 adapters, without training, at scale t = 0.5 by adamergex 0.1.0:" in words
     assert "\n\n    W = W_T + t (W_Rt - W_Rs)\n\n" in text
@@ -56,7 +64,7 @@ def test_the_card_says_how_it_was_made_and_how_to_use_it():
 
 def test_a_rank_too_large_for_vllm_is_said():
     text = card({**MANIFEST, "rank": 1000}, LORA)
-    assert "- vLLM: merge it first" in text
+    assert "- vLLM: its rank is too large: `adamergex export . --to merged" in text
     assert "--max-lora-rank" not in text
 
 
@@ -87,8 +95,9 @@ def test_plain_lora_can_be_served(config):
     assert set(against(config).values()) == {None}
     text = text_of(config)
     assert "cannot serve" not in text
-    assert "- vLLM: `vllm serve ... --enable-lora --max-lora-rank 32`" in text.splitlines()
-    assert "- llama.cpp: convert it with `convert_lora_to_gguf.py`" in text.splitlines()
+    serve = f"vllm serve {BASE} --enable-lora --max-lora-rank 32 --lora-modules adapter=."
+    assert serve in text.splitlines()
+    assert "adamergex export . --to gguf --llama-cpp llama.cpp --output gguf" in text.splitlines()
 
 
 @pytest.mark.parametrize("config", BEYOND_PLAIN.values(), ids=BEYOND_PLAIN)
@@ -97,7 +106,7 @@ def test_anything_else_is_said_not_to_be_servable(config):
     text = text_of(config)
     assert "Servers that load plain LoRA only cannot serve it" in text
     assert "vllm serve" not in text
-    assert "convert_lora_to_gguf" not in text
+    assert "--to gguf" not in text
 
 
 HIDDEN = {
@@ -121,7 +130,7 @@ def test_the_tensors_count_and_not_the_config_alone(name, vllm, llama_cpp):
     assert name in str(found) or "DoRA" in str(found) or "biases" in str(found)
     text = text_of(LORA, **{name: (8,)})
     assert "vllm serve" not in text
-    assert "convert_lora_to_gguf" not in text
+    assert "--to gguf" not in text
 
 
 @pytest.mark.parametrize(
@@ -146,7 +155,7 @@ def test_vllm_takes_one_head_of_a_known_name_and_llama_cpp_none(names, saved, se
     assert any(name in found["llama.cpp"] for name in names)
     lines = text_of(config, **extra)
     assert ("vllm serve" in lines) == serves
-    assert "convert_lora_to_gguf" not in lines
+    assert "--to gguf" not in lines
 
 
 def test_lora_on_the_output_layer_is_for_vllm():
@@ -167,8 +176,38 @@ def test_a_base_model_name_cannot_add_a_key():
     assert not any(line.startswith("license") for line in front(text).splitlines())
 
 
-def test_a_path_on_this_machine_is_not_published():
-    assert "/home" not in card(MANIFEST, {"base_model_name_or_path": "/home/me/model"})
+PLACES = [
+    "/home/me/model", "./models/x", "../x", "~/x", "C:\\models\\x", "models/a/b", "gguf:x", "x y/z",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_on_this_machine_is_not_published(place):
+    text = card(MANIFEST, {"base_model_name_or_path": place})
+    assert place not in text
+    assert "base_model" not in front(text)
+    assert place in notice_of_base({"base_model_name_or_path": place})
+
+
+def test_a_folder_here_is_no_strangers_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = {"base_model_name_or_path": "models/gemma"}
+    assert "models/gemma" in card(MANIFEST, config)
+    (tmp_path / "models" / "gemma").mkdir(parents=True)
+    assert "models/gemma" not in card(MANIFEST, config)
+    assert notice_of_base(config)
+
+
+@pytest.mark.parametrize(
+    "name", [BUILTIN, "/home/me/.cache/adamergex/gemma-3-270m-0123456789abcdef"]
+)
+def test_the_built_in_model_is_known_by_its_name_on_the_hub(name):
+    assert hub_base(name) == "google/gemma-3-270m"
+    assert notice_of_base({"base_model_name_or_path": name}) is None
+    text = card({**MANIFEST, "builtin": True}, {"base_model_name_or_path": name})
+    assert "Q4_K_M" in text
+    assert "/home" not in text
+    assert "Q4_K_M" not in card(MANIFEST, {"base_model_name_or_path": "google/gemma-3-270m"})
 
 
 def test_versions_name_what_computed_the_numbers():

@@ -200,6 +200,47 @@ def test_different_base_models_on_request(tmp_path, capsys):
     assert config["base_model_name_or_path"] == LORA["base_model_name_or_path"]
 
 
+def test_a_base_model_by_name(tmp_path, capsys):
+    """A place on this machine is warned about; a name on the Hub takes its place."""
+    inputs = three(tmp_path, write_lora, base_model_name_or_path=str(tmp_path / "gemma"))
+    assert main(arguments(inputs, tmp_path / "out")) == 0
+    assert f"warning: base model {tmp_path / 'gemma'} is a place" in capsys.readouterr().err
+    assert str(tmp_path) not in (tmp_path / "out" / "README.md").read_text()
+    named = arguments(inputs, tmp_path / "named", "--base-model", "org/gemma@v1")
+    succeeded(capsys, named)
+    config = json.loads((tmp_path / "named" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("org/gemma", "v1")
+    assert not any(str(tmp_path).encode() in x for x in snapshot(tmp_path / "named").values())
+    assert main(arguments(inputs, tmp_path / "bad", "--base-model", " ")) == 2
+
+
+def test_adapters_of_the_built_in_model_bear_its_name(tmp_path, capsys):
+    """Whichever machine's cache they were trained in."""
+    inputs = three(tmp_path)
+    for i, folder in enumerate(inputs.values()):
+        edit_config(folder, base_model_name_or_path=f"/home/{i}/gemma-3-270m-0123456789abcdef")
+    succeeded(capsys, arguments(inputs, tmp_path / "out"))
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "google/gemma-3-270m"
+    assert "Q4_K_M" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_stored_type_that_rounds_is_not_called_exact(tmp_path, capsys):
+    inputs = three(tmp_path)
+    out = succeeded(capsys, arguments(inputs, tmp_path / "out", "--dtype", "bfloat16"))
+    assert not any(line.startswith("exact") for line in out.splitlines())
+    t, rt, rs = (dense_updates(folder) for folder in inputs.values())
+    found = dense_updates(tmp_path / "out")
+    wanted = {name: t[name] + rt[name] - rs[name] for name in t}
+    lost, whole = (
+        sum((x**2).sum() for x in xs)
+        for xs in ((found[n] - wanted[n] for n in wanted), wanted.values())
+    )
+    error = (lost / whole) ** 0.5
+    assert 1e-4 < error < 1e-2
+    assert f"nothing cut off, rounded to bfloat16: relative error {error:.4f}" in out
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_a_stored_type(tmp_path, capsys, dtype):
     call = arguments(three(tmp_path), tmp_path / "out", "--dtype", dtype, "--json")

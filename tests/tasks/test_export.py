@@ -87,7 +87,8 @@ def test_lm_eval_asks_the_same(tmp_path, monkeypatch, name):
     config = {**config, "task": "own"}
     asked = Questions(config, records)
     path = write_task(config, {"test": asked.rows}, tmp_path / "out")
-    for module in [name for name in sys.modules if name.startswith("adamergex_metrics")]:
+    path = path.parent.rename(tmp_path / "moved") / path.name
+    for module in [name for name in sys.modules if name.startswith("adamergex_")]:
         del sys.modules[module]
     wanted = [(item.prompt, item.choices, item.gold) for item in asked.items]
     found = theirs(path)
@@ -101,7 +102,8 @@ def test_lm_eval_asks_the_same(tmp_path, monkeypatch, name):
     assert found == wanted
     content = path.read_text()
     assert ("asked_text" in content) == (name in OTHERWISE)
-    assert len((tmp_path / "out" / "own.test.jsonl").read_text().splitlines()) == len(records)
+    assert str(tmp_path) not in content
+    assert len((path.parent / "own.test.jsonl").read_text().splitlines()) == len(records)
 
 
 def test_a_split_with_templates_of_its_own(tmp_path):
@@ -129,6 +131,7 @@ def test_what_is_written_is_as_before_where_it_can_be(tmp_path):
     path = write_task(config, {"test": csv_rows(cells)}, tmp_path)
     (line,) = (tmp_path / "sib200_swh_Latn.test.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line) == {**cells, "index_id": 7}
-    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    plain = path.read_text(encoding="utf-8").replace("!function ", "")
+    written = yaml.safe_load(plain)
     assert written["doc_to_text"] == config["doc_to_text"]
     assert written["dataset_path"] == "json"

@@ -1,5 +1,14 @@
 """PEFT adapter folders on disk: read lazily, checked whole, written whole or not at all."""
 
+from adamergex.checkpoint.base import (
+    BUILTIN,
+    base_fields,
+    hub_base,
+    is_builtin,
+    known_base,
+    notice_of_base,
+)
+from adamergex.checkpoint.card import CARD_FILE, Story, card, front_matter, plain_text
 from adamergex.checkpoint.config import (
     CONFIG_FILE,
     AdapterConfig,
@@ -10,12 +19,7 @@ from adamergex.checkpoint.config import (
 )
 from adamergex.checkpoint.dtypes import Dtype, NDArray, as_dtype, numpy_dtype, widest
 from adamergex.checkpoint.hub import commit, pinned
-from adamergex.checkpoint.manifest import (
-    CARD_FILE,
-    MANIFEST_FILE,
-    card,
-    versions,
-)
+from adamergex.checkpoint.manifest import MANIFEST_FILE, versions
 from adamergex.checkpoint.names import checked_name
 from adamergex.checkpoint.parts import layer_of, model_module
 from adamergex.checkpoint.reader import (
@@ -30,6 +34,7 @@ from adamergex.checkpoint.targets import named_targets, targets
 from adamergex.checkpoint.writer import check_output, staged, tensor_file, write_json
 
 __all__ = [
+    "BUILTIN",
     "CARD_FILE",
     "CONFIG_FILE",
     "MANIFEST_FILE",
@@ -41,20 +46,28 @@ __all__ = [
     "LoraConfig",
     "NDArray",
     "PrefixConfig",
+    "Story",
     "TensorInfo",
     "as_dtype",
+    "base_fields",
     "card",
     "check_output",
     "checked_name",
     "commit",
     "cut_short",
+    "front_matter",
+    "hub_base",
+    "is_builtin",
+    "known_base",
     "layer_of",
     "model_module",
     "named_targets",
+    "notice_of_base",
     "numpy_dtype",
     "obstacles",
     "open_checkpoint",
     "pinned",
+    "plain_text",
     "read_config",
     "serving_rank",
     "staged",

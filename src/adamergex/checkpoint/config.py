@@ -13,6 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from adamergex.checkpoint.base import known_base
 from adamergex.checkpoint.fields import BY_PATTERN, KINDS
 from adamergex.checkpoint.patterns import checked_pattern, matches
 from adamergex.errors import InputError
@@ -91,7 +92,7 @@ class AdapterConfig:
     Attributes:
         stated: All that the file says.
         peft_type: LORA, IA3 or PREFIX_TUNING.
-        base_model_name_or_path: The model it was trained on; None where unknown.
+        base_model_name_or_path: The model it was trained on, as others know it; None where unknown.
         revision: The revision of that model.
         task_type: PEFT's task type, CAUSAL_LM for instance.
         modules_to_save: Modules trained and saved whole beside the adapter, a task head for one.
@@ -114,6 +115,8 @@ class AdapterConfig:
     def written(self, **changes: object) -> dict[str, object]:
         """The fields of a merged adapter's config: those of this one that still hold, changed."""
         own = {k: v for k, v in self.stated.items() if k in _WRITTEN}
+        if "base_model_name_or_path" in own:
+            own["base_model_name_or_path"] = self.base_model_name_or_path
         return dict(sorted({**own, "inference_mode": True, **changes}.items()))
 
 
@@ -219,7 +222,9 @@ def read_config(path: Path) -> AdapterConfig:
         if not off and name not in own and name not in _HARMLESS:
             needed = "it switched off: adamergex does not know what it does to the adapter"
             raise InputError(path, name, found=value, needed=needed)
-    config = cls(stated=raw, **{name: raw[name] for name in own if name in raw})
+    given = {name: raw[name] for name in own if name in raw}
+    given["base_model_name_or_path"] = known_base(given.get("base_model_name_or_path"))
+    config = cls(stated=raw, **given)
     for name in (each for each in BY_PATTERN if each in own):
         _check_patterns(path, name, getattr(config, name) or {})
     return config

@@ -10,11 +10,16 @@ from typing import Any
 
 from adamergex.errors import AdamergexError, InputError
 
-__all__ = ["commit", "pinned", "resolved"]
+__all__ = ["commit", "is_repository", "pinned", "resolved"]
 
 _HUB_ID = r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
 _REPOSITORY = rf"{_HUB_ID}|[A-Za-z0-9][A-Za-z0-9._-]*"
 _FILES = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"]
+
+
+def is_repository(name: str) -> bool:
+    """Whether it is an id on the Hub by its looks: org/name, or name."""
+    return re.fullmatch(_REPOSITORY, name) is not None
 
 
 def resolved(source: str | Path) -> Path:
@@ -50,7 +55,7 @@ def pinned(model: str) -> str:
     What is no Hub id, or of which no commit is known, is returned as it is.
     """
     repository, _, revision = model.partition("@")
-    if not re.fullmatch(_REPOSITORY, repository):
+    if not is_repository(repository):
         return model
     found = commit(repository, "model", revision or None)
     return f"{repository}@{found}" if found else model

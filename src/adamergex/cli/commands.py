@@ -16,6 +16,11 @@ from adamergex.cli import options, recipes, store, tasks
 __all__ = ["cli"]
 
 _folder = click.argument("adapters", metavar="DIR...", nargs=-1, required=True)
+_base_model = click.option(
+    "--base-model",
+    metavar="NAME",
+    help="What the result calls its base: the Hub id, org/name or org/name@revision.",
+)
 _base = click.option(
     "--allow-different-base", is_flag=True, help="Merge adapters that name different base models."
 )
@@ -89,6 +94,7 @@ def cli() -> None:
 @options.as_json
 @options.pickle
 @_base
+@_base_model
 @options.debug
 def merge(
     output: Path, rank: str, overwrite: bool, dry_run: bool, as_json: bool, **choices: Any
@@ -105,17 +111,25 @@ def merge(
     # A quarter of the work, begun while the rest is still being imported.
     roles = () if dry_run else ("task", "reference_target", "reference_source")
     with digesting(x for role in roles for x in Path(choices[role]).glob("adapter_*")):
-        from adamergex.checkpoint import check_output
-        from adamergex.cli.printing import merge_lines
-        from adamergex.errors import printable
         from adamergex.merging import merge as merge_adapters
 
     made = merge_adapters(rank=_rank(rank), **choices)
+    _finish(made, output, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
+
+
+def _finish(made: Any, output: Path, *, overwrite: bool, dry_run: bool, as_json: bool) -> None:
+    """Writes what was merged, or only checks, and says what it is."""
+    from adamergex.checkpoint import check_output
+    from adamergex.cli.printing import merge_lines
+    from adamergex.errors import printable
+
     facts = {**made.summary, "output": str(output), "written": not dry_run}
     if dry_run:
-        check_output(output, overwrite=overwrite, inputs=[c.folder for c in made.three])
+        check_output(output, overwrite=overwrite, inputs=[c.folder for c in made.roles.values()])
     else:
         facts |= made.save(output, overwrite=overwrite).facts
+    for notice in facts["notices"]:
+        click.echo(f"adamergex: warning: {printable(notice)}", err=True)
     click.echo(jsonlib.dumps(facts) if as_json else "\n".join(map(printable, merge_lines(facts))))
 
 

@@ -22,17 +22,7 @@ def merge_lines(facts: Facts) -> Iterator[str]:
         f"{facts['space']} space{rank}, {facts['dtype']}, {size:.1f} MiB"
     )
     if facts["rank"]:
-        if facts["exact"] and facts["space"] == "weight":
-            yield "exact: the sum of the three weight updates, nothing cut off"
-        elif facts["space"] == "factor":
-            yield "as published: A and B one by one, which is not the sum of the weight updates"
-        elif facts["written"]:
-            worst = facts["worst_module"] or "none"
-            yield (
-                f"relative error of the approximation {facts['relative_error']:.4f}; "
-                f"worst module {worst} {facts['worst_module_error']:.4f}; "
-                f"storing in {facts['dtype']} comes on top"
-            )
+        yield from _exactness(facts)
         yield _serving(facts)
     if facts.get("guarded_elements"):
         yield f"{facts['guarded_elements']} elements kept from the task: their source is near zero"
@@ -45,6 +35,31 @@ def merge_lines(facts: Facts) -> Iterator[str]:
     yield (
         str(facts["output"]) if facts["written"] else f"{facts['output']}: not written (--dry-run)"
     )
+
+
+def _exactness(facts: Facts) -> Iterator[str]:
+    """How the result lies to the sum of the weight updates."""
+    if facts["space"] == "factor":
+        yield "as published: A and B one by one, which is not the sum of the weight updates"
+    elif facts["exact"]:
+        yield f"exact: the sum of the {_count(facts)} weight updates, nothing cut off"
+    elif not facts["cut"]:
+        rounded = f"rounded to {facts['dtype']}"
+        error = f": relative error {facts['relative_error']:.4f}" if facts["written"] else ""
+        yield f"the sum of the {_count(facts)} weight updates, nothing cut off, {rounded}{error}"
+    elif facts["written"]:
+        rounding = (
+            "storing in {0} comes on top" if facts["dtype"] == "float32" else "as stored in {0}"
+        )
+        yield (
+            f"relative error of the approximation {facts['relative_error']:.4f}; "
+            f"worst module {facts['worst_module'] or 'none'} {facts['worst_module_error']:.4f}; "
+            + rounding.format(facts["dtype"])
+        )
+
+
+def _count(facts: Facts) -> str:
+    return str(len(facts["weights"])) if facts.get("weights") else "three"
 
 
 def _renamed(roles: Mapping[str, list[str]]) -> str:

@@ -4,8 +4,8 @@ What compares adapters, or combines them in other ways, is imported from its mod
 """
 
 from adamergex.merging.api import Merged, merge
-from adamergex.merging.lora import update
 from adamergex.merging.options import Ia3Rule, MergeOptions, Space
 from adamergex.merging.saving import Outcome
+from adamergex.merging.sums import update
 
 __all__ = ["Ia3Rule", "MergeOptions", "Merged", "Outcome", "Space", "merge", "update"]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from adamergex.checkpoint import Dtype, NDArray, TensorInfo, open_checkpoint
+from adamergex.checkpoint import Dtype, open_checkpoint
 from adamergex.merging import lora, simple
+from adamergex.merging.merged import Merged
 from adamergex.merging.options import Ia3Rule, MergeOptions, Space
-from adamergex.merging.saving import Outcome, save_adapter, served
 from adamergex.merging.three import Three, checked
-from adamergex.merging.units import Unit, additive, kept, renamings, written_config
+from adamergex.merging.units import additive, kept
 
-__all__ = ["Merged", "merge"]
+__all__ = ["Merged", "merge", "merged_three"]
 
 _OUTLINES = {
     "LORA": lora.outline,
@@ -34,77 +33,14 @@ FORMULAS: Mapping[tuple[str, str], str] = {
 """(structure, space) -> what is computed, for the model card."""
 
 
-class Merged:
-    """A merge whose inputs are checked and whose tensors are computed when they are asked for.
-
-    Attributes:
-        three: The inputs.
-        options: What was chosen.
-        outline: What it comes to: space, dtype, rank.
-    """
-
-    def __init__(self, three: Three, options: MergeOptions) -> None:
-        options.check_fit(three.task.config.peft_type)
-        self.three = three
-        self.options = options
-        self.outline = _OUTLINES[three.task.config.peft_type](three, options)
-        biases = additive(three, options.dtype, options.scale)
-        self._units: list[Unit] = [*self.outline.units, *biases, *kept(three.task)]
-
-    @cached_property
-    def config(self) -> dict[str, object]:
-        """The adapter_config.json of the result."""
-        return written_config(self.three.task, self.outline)
-
-    @cached_property
-    def tensor_infos(self) -> dict[str, TensorInfo]:
-        """Tensor name -> shape and dtype of the result, known before anything is computed."""
-        return {name: info for unit in self._units for name, info in unit.tensors.items()}
-
-    def tensors(self) -> Iterator[tuple[str, NDArray]]:
-        """The result's tensors in float32 or better, one module in memory at a time."""
-        for unit in self._units:
-            yield from unit.compute().values.items()
-
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        """What the merge does, before it is done: for people, --dry-run and --json."""
-        ignored = {name for other in self.three.references for name in other.layout.whole}
-        return {
-            "structure": self.three.task.config.peft_type,
-            "space": self.outline.space,
-            "formula": FORMULAS[self.three.task.config.peft_type, self.outline.space],
-            "scale": self.options.scale,
-            "rank": self.outline.rank,
-            **served(self.config, self.tensor_infos),
-            "exact": self.options.rank == "exact",
-            "dtype": self.outline.dtype,
-            "modules": len(self.outline.units),
-            "bytes": sum(info.nbytes for info in self.tensor_infos.values()),
-            "renamed": renamings(self.three.roles),
-            "kept_from_task": list(self.three.task.layout.whole),
-            "ignored_in_references": sorted(ignored),
-        }
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Outcome:
-        """Computes the adapter and writes it as a PEFT folder, whole or not at all.
-
-        Args:
-            path: The folder to make.
-            overwrite: Whether an adapter folder that is there may be replaced.
-
-        Raises:
-            InputError: The path may not be written; a tensor holds NaN or infinity, or does not fit
-                the dtype it is to be stored in.
-        """
-        return save_adapter(
-            Path(path),
-            self._units,
-            config=self.config,
-            summary=self.summary,
-            inputs=self.three.roles,
-            overwrite=overwrite,
-        )
+def merged_three(three: Three, options: MergeOptions, base_model: str | None = None) -> Merged:
+    """What three checkpoints that fit together come to."""
+    structure = three.task.config.peft_type
+    options.check_fit(structure)
+    outline = _OUTLINES[structure](three, options)
+    others = [*additive(three, options.dtype, options.scale), *kept(three.task)]
+    facts = {"formula": FORMULAS[structure, outline.space], "scale": options.scale}
+    return Merged(three.roles, outline, others, facts, base_model)
 
 
 def merge(
@@ -119,6 +55,7 @@ def merge(
     ia3: Ia3Rule = "linear",
     allow_pickle: bool = False,
     allow_different_base: bool = False,
+    base_model: str | None = None,
 ) -> Merged:
     """T ⊕ scale · (Rt ⊖ Rs): the task adapter, moved from the source to the target language.
 
@@ -135,6 +72,8 @@ def merge(
         ia3: For (IA)³, `linear` (as published) or `geometric`.
         allow_pickle: Whether adapter_model.bin may be read.
         allow_different_base: Whether the adapters may name different base models.
+        base_model: What the result's config calls the base: its id on the Hub, org/name or
+            org/name@revision. By default what T's has.
 
     Raises:
         InputError: An option, a file, a field or a tensor that is not right.
@@ -144,4 +83,5 @@ def merge(
         open_checkpoint(source, allow_pickle=allow_pickle)
         for source in (task, reference_target, reference_source)
     )
-    return Merged(checked(Three(*opened), allow_different_base=allow_different_base), options)
+    three = checked(Three(*opened), allow_different_base=allow_different_base)
+    return merged_three(three, options, base_model)

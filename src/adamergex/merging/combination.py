@@ -18,9 +18,10 @@ from adamergex.checkpoint import (
     widest,
 )
 from adamergex.errors import InputError
-from adamergex.merging.lora import portable, update
+from adamergex.merging.lora import portable
 from adamergex.merging.saving import Outcome, save_adapter
 from adamergex.merging.simple import prefix_matrices
+from adamergex.merging.sums import update
 from adamergex.merging.three import check_pair
 from adamergex.merging.units import (
     Computed,

@@ -13,10 +13,10 @@ import numpy as np
 from adamergex.algebra import LowRank, inner
 from adamergex.checkpoint import Checkpoint, LoraConfig, NDArray, PrefixConfig, layer_of
 from adamergex.errors import InputError
-from adamergex.merging.api import Merged
-from adamergex.merging.lora import update
+from adamergex.merging.api import merged_three
 from adamergex.merging.options import MergeOptions
 from adamergex.merging.simple import prefix_matrices
+from adamergex.merging.sums import update
 from adamergex.merging.three import Three, check_pair
 
 __all__ = ["Gram", "compared", "described", "gram"]
@@ -83,7 +83,7 @@ def compared(
             facts["pairs"].append({"pair": names, **table.relation(unit[i], unit[j])})
     if len(checkpoints) == 3:
         facts["divergence_to_task"] = table.relation(unit[1] - unit[2], unit[0])
-        facts["merge"] = Merged(Three(*checkpoints), MergeOptions()).summary
+        facts["merge"] = merged_three(Three(*checkpoints), MergeOptions()).summary
     return facts
 
 

@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
+
+import numpy as np
 
 from adamergex.algebra import (
     STRUCTURES,
     Additive,
     LowRank,
     Multiplicative,
-    concatenated,
     transferred,
     truncated,
 )
-from adamergex.checkpoint import Checkpoint, Dtype, NDArray, TensorInfo
+from adamergex.checkpoint import Checkpoint, Dtype, NDArray, TensorInfo, numpy_dtype
 from adamergex.errors import InputError
 from adamergex.merging.options import MergeOptions
+from adamergex.merging.sums import Sum, summed, update
 from adamergex.merging.three import Three
 from adamergex.merging.units import Computed, Outline, Unit, stored_dtype, wide_part
 
-__all__ = ["outline", "portable", "update"]
+__all__ = ["Stored", "outline", "portable", "sum_outline"]
 
 
 def outline(three: Three, options: MergeOptions) -> Outline:
@@ -35,12 +37,106 @@ def outline(three: Three, options: MergeOptions) -> Outline:
     Raises:
         InputError: In factor space, adapters of different ranks or scalings.
     """
-    space = "factor" if options.space == "factor" else "weight"
-    if space == "factor":
+    if options.space == "factor":
         _check_factor_space(three)
-    rank = _output_rank(three, options, space)
-    merger = _Merger(three, options, space, rank)
-    return portable(three.task, space, rank, _output_dtype(three, options, space), merger.parts)
+        dtype = stored_dtype(three) if options.dtype == "auto" else options.dtype
+        rank = max(_rank(three.task, module) for module in three.task.layout.modules)
+
+        def parts(module: str) -> Computed:
+            factors = (update(c, module) for c in three)
+            made = _factor_space(*factors, scale=options.scale).padded(rank)
+            product = Computed({"a": made.a, "b": made.b})
+            return _joined(product, _extras(three, options.scale, module))
+
+        return portable(three.task, "factor", rank, dtype, parts)
+    weights = (1.0, options.scale, -options.scale)
+    total = summed(zip(three, weights, strict=True))
+    return sum_outline(
+        total, "weight", options.rank, options.dtype,
+        extras=lambda module: _extras(three, options.scale, module),
+    )  # fmt: skip
+
+
+def sum_outline(
+    total: Sum,
+    space: str,
+    rank: int | Literal["exact"],
+    dtype: Dtype | Literal["auto"],
+    extras: Callable[[str], Computed],
+) -> Outline:
+    """An outline whose products are a sum, exact or approximated.
+
+    Args:
+        total: The sum. Its first checkpoint gives the modules, their names and their shapes.
+        space: The space's name.
+        rank: `exact`, or the rank to approximate at; a rank in which the sum fits is exact.
+        dtype: What to store in; `auto` is the inputs' type, or float32 where that would round an
+            exact sum.
+        extras: Module -> what else it has than a and b.
+    """
+    exact = rank == "exact" or rank >= total.largest_rank
+    stored = Stored.of(total, exact, dtype)
+    most = total.largest_rank if exact else int(rank)
+
+    def parts(module: str) -> Computed:
+        product = total.product(module)
+        cut = None if exact else truncated(product, most)
+        kept = product.padded(most) if cut is None else cut.product
+        made = Computed({"a": kept.a, "b": kept.b})
+        if stored.rounds:
+            made = replace(made, lost=_distance(product, _as_stored(kept, stored.dtype)),
+                           norm=_distance(product))  # fmt: skip
+        elif cut is not None:
+            made = replace(made, lost=cut.lost, norm=cut.norm)
+        return _joined(made, extras(module))
+
+    made = portable(total.checkpoints[0], space, most, stored.dtype, parts)
+    return replace(made, exact=exact, rounds=stored.rounds)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a sum is stored in.
+
+    Attributes:
+        dtype: The type.
+        rounds: Whether that rounds more than arithmetic in float32 does.
+    """
+
+    dtype: Dtype
+    rounds: bool
+
+    @classmethod
+    def of(cls, total: Sum, exact: bool, asked: Dtype | Literal["auto"]) -> Stored:
+        """The type that was asked for; by default the inputs', or float32 where it would round."""
+        own = stored_dtype(total.checkpoints)
+        modules = total.checkpoints[0].layout.modules.values()
+        plain = all(part in "ab" for parts in modules for part in parts)
+        dtype: Dtype = own if asked == "auto" else asked
+        if dtype in ("float32", "float64"):
+            return cls(dtype, False)
+        lossless = exact and plain and total.is_lossless_in(dtype)
+        if asked == "auto" and exact and not lossless:
+            return cls("float32", False)
+        return cls(dtype, not lossless)
+
+
+def _as_stored(product: LowRank, dtype: Dtype) -> LowRank:
+    b, a = (np.asarray(x, numpy_dtype(dtype)) for x in (product.b, product.a))
+    return LowRank(b, a)
+
+
+def _distance(product: LowRank, other: LowRank | None = None) -> float:
+    """The Frobenius norm of a product, or of its difference from another, in float64."""
+    terms = [product] if other is None else [product, other.times(-1.0)]
+    b, a = ([np.asarray(getattr(x, part), np.float64) for x in terms] for part in ("b", "a"))
+    b, a = np.concatenate(b, axis=1), np.concatenate(a, axis=0)
+    # What half precision cannot hold is infinite here, and refused where it is written.
+    return math.sqrt(max(float(np.sum((b.T @ b) * (a @ a.T))), 0.0))
+
+
+def _joined(product: Computed, extras: Computed) -> Computed:
+    return replace(product, values={**product.values, **extras.values}, guarded=extras.guarded)
 
 
 def portable(
@@ -79,77 +175,36 @@ def portable(
     return Outline(space, dtype, [unit(m) for m in task.layout.modules], changes, rank)
 
 
-def update(checkpoint: Checkpoint, module: str, weight: float = 1.0) -> LowRank:
-    """One module's weight update as factors: b (out, r) with the scaling in it, a (r, in).
-
-    `weight` is multiplied into the scaling first, so that b is rounded once. What is not scaled is
-    in its stored dtype.
-
-    Kernels of convolutions are flattened, (r, in, k, k) to (r, in k k): the product is the same.
-    """
-    b, a = checkpoint.part(module, "b"), checkpoint.part(module, "a")
-    flat = LowRank(b.reshape(b.shape[0], -1), a.reshape(a.shape[0], -1))
-    return flat.times(checkpoint.scaling(module) * weight)
-
-
-@dataclass(frozen=True)
-class _Merger:
-    three: Three
-    options: MergeOptions
-    space: str
-    rank: int
-
-    def parts(self, module: str) -> Computed:
-        product, extras = self._product(module), self._extras(module)
-        values = {**product.values, **extras.values}
-        return replace(product, values=values, guarded=extras.guarded)
-
-    def _transferred(self, structure: Any, task: Any, target: Any, source: Any) -> Any:
+def _factor_space(t: LowRank, rt: LowRank, rs: LowRank, *, scale: float) -> LowRank:
+    def added(task: NDArray, target: NDArray, source: NDArray) -> NDArray:
         return transferred(
-            structure,
+            STRUCTURES["LORA", "factor"],
             task=task,
             reference_target=target,
             reference_source=source,
-            scale=self.options.scale,
+            scale=scale,
         )
 
-    def _product(self, module: str) -> Computed:
-        exact, scale = self.options.rank == "exact", self.options.scale
-        if self.space == "weight" and exact and scale != 0:
-            # The rule's sum in one piece, which leaves A as it is stored.
-            weights = zip(self.three, (1.0, scale, -scale), strict=True)
-            product = concatenated(*(update(c, module, weight) for c, weight in weights))
-        else:
-            product = self._by_rule(*(update(c, module) for c in self.three))
-        if exact:
-            product = product.padded(self.rank)
-            return Computed({"a": product.a, "b": product.b})
-        cut = truncated(product, self.rank)
-        return Computed({"a": cut.product.a, "b": cut.product.b}, cut.lost, cut.norm)
+    return LowRank(added(t.b, rt.b, rs.b), added(t.a, rt.a, rs.a))
 
-    def _by_rule(self, t: LowRank, rt: LowRank, rs: LowRank) -> LowRank:
-        rule = STRUCTURES["LORA", self.space]
-        if self.space == "weight":
-            return self._transferred(rule, t, rt, rs)
-        return LowRank(
-            self._transferred(rule, t.b, rt.b, rs.b), self._transferred(rule, t.a, rt.a, rs.a)
+
+def _extras(three: Three, scale: float, module: str) -> Computed:
+    """DoRA's magnitudes, merged like (IA)³; B's biases, which PEFT scales with the product."""
+    values: dict[str, NDArray] = {}
+    guarded = 0
+    parts = three.task.layout.modules[module]
+    if "magnitude" in parts:
+        m, m_rt, m_rs = (wide_part(c, module, "magnitude") for c in three)
+        rule = Multiplicative()
+        ratio = rule.difference(m_rt, m_rs)
+        values["magnitude"] = rule.applied(rule.scaled(ratio, scale), m)
+        guarded = ratio.guarded
+    if "bias" in parts:
+        t, rt, rs = (wide_part(c, module, "bias") * c.scaling(module) for c in three)
+        values["bias"] = transferred(
+            Additive(), task=t, reference_target=rt, reference_source=rs, scale=scale
         )
-
-    def _extras(self, module: str) -> Computed:
-        """DoRA's magnitudes, merged like (IA)³; B's biases, which PEFT scales with the product."""
-        values: dict[str, NDArray] = {}
-        guarded = 0
-        parts = self.three.task.layout.modules[module]
-        if "magnitude" in parts:
-            m, m_rt, m_rs = (wide_part(c, module, "magnitude") for c in self.three)
-            rule = Multiplicative()
-            ratio = rule.difference(m_rt, m_rs)
-            values["magnitude"] = rule.applied(rule.scaled(ratio, self.options.scale), m)
-            guarded = ratio.guarded
-        if "bias" in parts:
-            scaled = [wide_part(c, module, "bias") * c.scaling(module) for c in self.three]
-            values["bias"] = self._transferred(Additive(), *scaled)
-        return Computed(values, guarded=guarded)
+    return Computed(values, guarded=guarded)
 
 
 def _with_rank(shape: tuple[int, ...], part: str, rank: int) -> tuple[int, ...]:
@@ -173,35 +228,3 @@ def _check_factor_space(three: Three) -> None:
                     f"{needed:g}, as {three.task.name}; or weight space, which takes any scaling"
                 )
                 raise InputError(other.name, module, "scaling", found=found, needed=needed)
-
-
-def _output_rank(three: Three, options: MergeOptions, space: str) -> int:
-    task_only = space == "factor" or options.scale == 0
-    sources = (three.task,) if task_only else tuple(three)
-    exact = max(sum(_rank(c, module) for c in sources) for module in three.task.layout.modules)
-    return exact if options.rank == "exact" else min(exact, options.rank)
-
-
-def _output_dtype(three: Three, options: MergeOptions, space: str) -> Dtype:
-    """The dtype asked for; by default the inputs', or float32 where an exact result needs it.
-
-    In weight space at exact rank the only arithmetic is folding a factor into B. A power of two
-    leaves the digits of a half-precision number as they are; any other factor would be rounded.
-    """
-    if options.dtype != "auto":
-        return options.dtype
-    dtype = stored_dtype(three)
-    if dtype in ("float32", "float64") or space == "factor" or options.rank != "exact":
-        return dtype
-    factors = {
-        weight * c.scaling(module)
-        for c, weight in zip(three, (1.0, options.scale, options.scale), strict=True)
-        for module in c.layout.modules
-    }
-    # float16 has few exponents: there a factor below 1 rounds the smallest numbers away.
-    smallest = 0.0 if dtype == "bfloat16" else 1.0
-    powers_of_two = all(
-        f == 0 or (abs(math.frexp(f)[0]) == 0.5 and abs(f) >= smallest) for f in factors
-    )
-    extras = any(part not in "ab" for parts in three.task.layout.modules.values() for part in parts)
-    return dtype if powers_of_two and not extras else "float32"

@@ -70,6 +70,8 @@ class Outline:
         units: One for each module.
         changes: Fields of the task adapter's config that the result changes.
         rank: The rank of a LoRA result.
+        exact: Whether nothing is cut off.
+        rounds: Whether the stored type rounds an exact result.
     """
 
     space: str
@@ -77,6 +79,8 @@ class Outline:
     units: list[Unit]
     changes: Mapping[str, object] = field(default_factory=dict[str, object])
     rank: int | None = None
+    exact: bool = True
+    rounds: bool = False
 
 
 def written_config(task: Checkpoint, outline: Outline) -> dict[str, object]:

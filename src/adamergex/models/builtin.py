@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from adamergex.cache import cache_folder
+from adamergex.checkpoint import BUILTIN
 from adamergex.errors import AdamergexError
 
 __all__ = ["BUILTIN", "prepared"]
-
-BUILTIN = "builtin:gemma-3-270m"
 
 
 def prepared() -> Path:

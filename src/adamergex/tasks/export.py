@@ -35,6 +35,19 @@ def __getattr__(name):
     return found
 """
 """The measures by their names, squad_de among them."""
+_ROWS = "adamergex_rows"
+_LOADER = """\
+from pathlib import Path
+
+import datasets
+
+
+def loaded(data_files, **_):
+    places = {split: str(Path(__file__).parent / name) for split, name in data_files.items()}
+    kind = "parquet" if any(name.endswith(".parquet") for name in places.values()) else "json"
+    return datasets.load_dataset(kind, data_files=places)
+"""
+"""The rows from beside the task: a path in the YAML would start where lm_eval is started."""
 
 
 class _Function(str):
@@ -54,6 +67,8 @@ def write_task(
     config: Mapping[str, Any], splits: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path
 ) -> Path:
     """Writes the YAML of a task in one language and, beside it, its rows as JSON lines.
+
+    The folder can be moved: the task finds its rows beside itself.
 
     What is written is read again as lm-evaluation-harness will read it. Where it would ask or
     answer otherwise, since it takes texts for dates, lists, numbers or the like, the prompts, the
@@ -76,7 +91,7 @@ def write_task(
     folder.mkdir(parents=True, exist_ok=True)
     own = {k: v for k, v in config.items() if k not in _OURS and k not in _SPLITS.values()}
     own |= {_SPLITS[split]: split for split in docs}
-    places = {split: (folder / f"{name}.{split}.jsonl").absolute() for split in docs}
+    places = {split: folder / f"{name}.{split}.jsonl" for split in docs}
     for split, place in places.items():
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in plain_rows(docs[split]))
         place.write_text("".join(lines), encoding="utf-8")
@@ -88,8 +103,9 @@ def write_task(
             needed = "rows that lm-evaluation-harness can be given"
             raise InputError(name, found="rows that it would read otherwise", needed=needed)
     kind = "parquet" if any(place.suffix == ".parquet" for place in places.values()) else "json"
-    data_files = {split: str(place) for split, place in places.items()}
+    data_files = {split: place.name for split, place in places.items()}
     own |= {"dataset_path": kind, "dataset_kwargs": {"data_files": data_files}}
+    own["custom_dataset"] = _function("loaded", folder, _ROWS, _LOADER)
     if own.get("process_results") is not None:
         own["process_results"] = _function(own["process_results"], folder)
     own["metric_list"] = [_named(entry, folder) for entry in own["metric_list"]]
@@ -165,10 +181,10 @@ def _answered_alike(answer: Any, doc: Doc) -> bool:
     return isinstance(answer, int) and answer == doc.gold
 
 
-def _function(name: str, folder: Path) -> _Function:
-    """A name of ours as a function of the module that is written beside the task."""
-    (folder / f"{_MEASURES}.py").write_text(_MODULE, encoding="utf-8")
-    return _Function(f"{_MEASURES}.{name}")
+def _function(name: str, folder: Path, module: str = _MEASURES, text: str = _MODULE) -> _Function:
+    """A name of ours as a function of a module that is written beside the task."""
+    (folder / f"{module}.py").write_text(text, encoding="utf-8")
+    return _Function(f"{module}.{name}")
 
 
 def _named(entry: Any, folder: Path) -> Any:
