@@ -2,8 +2,9 @@
 
     target-task adapter in the target language = T ⊕ scale · (Rt ⊖ Rs)
 
-`merge` is the whole of it for three adapters that exist; the rest of the package trains, measures
-and compares. Importing this package imports nothing heavy: the names below load when first used.
+`merge` is the whole of it for three adapters that exist, and `combine` adds any number with
+weights; the rest of the package trains, measures and compares. Importing this package imports
+nothing heavy: the names below load when first used.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from adamergex.errors import AdamergexError, InputError
 from adamergex.version import __version__
 
 if TYPE_CHECKING:
-    from adamergex.merging import Merged, merge
+    from adamergex.merging import Merged, combine, merge
 
-__all__ = ["AdamergexError", "InputError", "Merged", "__version__", "merge"]
+__all__ = ["AdamergexError", "InputError", "Merged", "__version__", "combine", "merge"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Merged", "merge"):
+    if name in ("Merged", "combine", "merge"):
         from adamergex import merging
 
         return getattr(merging, name)

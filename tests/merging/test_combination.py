@@ -219,7 +219,7 @@ def test_the_manifest_names_the_rule(tmp_path):
     assert "Made from 2 adapters" in (tmp_path / "one" / "README.md").read_text()
     arimerge(**inputs, c=0.7, output=tmp_path / "three")
     for name, formula in (
-        ("one", "the sum of 1 task, 0.7 reference_target"),
+        ("one", "W = 1 task + 0.7 reference_target"),
         ("three", "A_T + t (A_Rt + A_Rs)"),
     ):
         manifest = json.loads((tmp_path / name / "merge_manifest.json").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import os
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,26 @@ def cli() -> None:
     """  # noqa: D301 - click reads the backspace as "keep these lines"
 
 
+_output = click.option(
+    "--output",
+    metavar="DIR",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder to make.",
+)
+_dtype = click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Stored type. auto is the inputs', or float32 where that would round an exact result.",
+)
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace a folder made like this one.")
+_dry_run = click.option(
+    "--dry-run", is_flag=True, help="Check everything and say what would be made; write nothing."
+)
+
+
 @cli.command()
 @click.option("--task", metavar="DIR", required=True, help="Target task, source language.")
 @click.option(
@@ -45,13 +66,7 @@ def cli() -> None:
 @click.option(
     "--reference-source", metavar="DIR", required=True, help="Reference task, source language."
 )
-@click.option(
-    "--output",
-    metavar="DIR",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder to make.",
-)
+@_output
 @click.option(
     "--scale",
     type=float,
@@ -73,13 +88,7 @@ def cli() -> None:
     show_default=True,
     help="LoRA in weight space: lossless, or the best approximation of rank N.",
 )
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-    help="Stored type. auto is the inputs', or float32 where that would round an exact result.",
-)
+@_dtype
 @click.option(
     "--ia3",
     type=click.Choice(["linear", "geometric"]),
@@ -87,10 +96,8 @@ def cli() -> None:
     show_default=True,
     help="(IA)3: as published, or a power of the ratio.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an adapter folder that is there.")
-@click.option(
-    "--dry-run", is_flag=True, help="Check everything and say what would be made; write nothing."
-)
+@_overwrite
+@_dry_run
 @options.as_json
 @options.pickle
 @_base
@@ -131,6 +138,71 @@ def _finish(made: Any, output: Path, *, overwrite: bool, dry_run: bool, as_json:
     for notice in facts["notices"]:
         click.echo(f"adamergex: warning: {printable(notice)}", err=True)
     click.echo(jsonlib.dumps(facts) if as_json else "\n".join(map(printable, merge_lines(facts))))
+
+
+class _Weights(click.Command):
+    """Takes `--weights 1 0.5 -0.5`: the numbers that follow are its values, negative ones too."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click, which knows options of a fixed number of values alone."""
+        if "--weights" in args:
+            at = args.index("--weights") + 1
+            numbers = list(takewhile(_is_number, args[at:]))
+            args = [*args[:at], ",".join(numbers), *args[at + len(numbers) :]]
+        return super().parse_args(ctx, args)
+
+
+@cli.command(cls=_Weights)
+@_folder
+@click.option(
+    "--weights", metavar="W...", required=True, help="One number for each adapter, as in 1 0.5 -0.5"
+)
+@_output
+@click.option(
+    "--rank",
+    metavar="exact|N",
+    default="exact",
+    show_default=True,
+    help="LoRA: lossless, or the best approximation of rank N.",
+)
+@_dtype
+@_overwrite
+@_dry_run
+@options.as_json
+@options.pickle
+@_base
+@_base_model
+@options.debug
+def combine(
+    adapters: tuple[str, ...],
+    weights: str,
+    output: Path,
+    rank: str,
+    overwrite: bool,
+    dry_run: bool,
+    as_json: bool,
+    **choices: Any,
+) -> None:
+    """Add any number of adapters with weights: LoRA of any ranks and scalings, (IA)3, prefixes.
+
+    The first gives the config, and the head if it has one.
+    """
+    from adamergex.errors import InputError
+    from adamergex.merging import combine as combine_adapters
+
+    numbers = [x for x in weights.split(",") if x]
+    if not all(map(_is_number, numbers)):
+        raise InputError("--weights", found=weights, needed="numbers")
+    made = combine_adapters(adapters, [float(x) for x in numbers], rank=_rank(rank), **choices)
+    _finish(made, output, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 @cli.command()

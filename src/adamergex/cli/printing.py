@@ -17,8 +17,9 @@ def merge_lines(facts: Facts) -> Iterator[str]:
     verb = "merged" if facts["written"] else "would merge"
     rank = f", rank {facts['rank']}" if facts["rank"] else ""
     size = facts["bytes"] / 2**20
+    at = f" at scale {facts['scale']:g}" if "scale" in facts else ""
     yield (
-        f"{verb} {facts['modules']} modules of {facts['structure']} at scale {facts['scale']:g}: "
+        f"{verb} {facts['modules']} modules of {facts['structure']}{at}: "
         f"{facts['space']} space{rank}, {facts['dtype']}, {size:.1f} MiB"
     )
     if facts["rank"]:
@@ -29,9 +30,11 @@ def merge_lines(facts: Facts) -> Iterator[str]:
     if facts["renamed"]:
         yield f"tensor names read as PEFT writes them: {_renamed(facts['renamed'])}"
     if facts["kept_from_task"]:
-        yield f"kept whole from the task adapter: {', '.join(facts['kept_from_task'])}"
+        first = "the first adapter" if facts.get("weights") else "the task adapter"
+        yield f"kept whole from {first}: {', '.join(facts['kept_from_task'])}"
     if facts["ignored_in_references"]:
-        yield f"ignored in the references: {', '.join(facts['ignored_in_references'])}"
+        others = "the others" if facts.get("weights") else "the references"
+        yield f"ignored in {others}: {', '.join(facts['ignored_in_references'])}"
     yield (
         str(facts["output"]) if facts["written"] else f"{facts['output']}: not written (--dry-run)"
     )

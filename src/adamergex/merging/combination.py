@@ -6,33 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adamergex.algebra import LowRank, concatenated, wide
+from adamergex.algebra import LowRank, wide
 from adamergex.checkpoint import (
     Checkpoint,
     LoraConfig,
     NDArray,
     PrefixConfig,
-    TensorInfo,
     layer_of,
     open_checkpoint,
     widest,
 )
 from adamergex.errors import InputError
 from adamergex.merging.lora import portable
-from adamergex.merging.saving import Outcome, save_adapter
+from adamergex.merging.merged import Merged
+from adamergex.merging.saving import Outcome
 from adamergex.merging.simple import prefix_matrices
 from adamergex.merging.sums import update
 from adamergex.merging.three import check_pair
-from adamergex.merging.units import (
-    Computed,
-    Outline,
-    Unit,
-    kept,
-    renamings,
-    stored_dtype,
-    wide_part,
-    written_config,
-)
+from adamergex.merging.units import Computed, Outline, kept, stored_dtype
+from adamergex.merging.weights import combined, tensor_outline
 
 __all__ = ["arimerge", "layer_swap", "weighted"]
 
@@ -66,10 +58,7 @@ def weighted(
     rule: str = "weighted",
     scale: float = 1.0,
 ) -> Outcome:
-    """Writes the weighted sum of adapters.
-
-    LoRA: of the weight updates, exact, whatever the ranks. (IA)³: of the vectors' distances from 1,
-    1 + Σ w (l - 1), as AriMerge has it (arXiv 2306.14870). Prefix: of the prefixes.
+    """Writes the weighted sum of adapters; see `combined`.
 
     Args:
         adapters: Role -> PEFT folder. The first gives the config and the weights saved whole.
@@ -82,22 +71,8 @@ def weighted(
         InputError: Adapters that do not fit together, or are more than their structure's tensors.
     """
     roles = _opened(adapters)
-    terms = [(roles[role], weight) for role, weight in weights.items() if weight != 0]
-    modules = next(iter(roles.values())).layout.modules
-    neutral = 1.0 if _structure(roles) == "IA3" else 0.0
-
-    def product(module: str) -> LowRank:
-        return concatenated(*(update(x, module, weight) for x, weight in terms))
-
-    def tensor(module: str, parts: Sequence[NDArray]) -> NDArray:  # noqa: ARG001 - as in swaps
-        total = neutral + 0 * parts[0]
-        for part, role in zip(parts, roles, strict=True):
-            total = total + weights[role] * (part - neutral)
-        return total
-
-    formula = "the sum of " + ", ".join(f"{weight:g} {role}" for role, weight in weights.items())
-    rank = max(sum(_rank(x, module) for x, _ in terms) for module in modules)
-    return _saved(_Rule(rule, formula, scale, rank, product, tensor), roles, output)
+    dtype = widest([stored_dtype(roles.values()), "float32"])
+    return combined(roles, weights, rule=rule, dtype=dtype, facts={"scale": scale}).save(output)
 
 
 def arimerge(
@@ -214,20 +189,9 @@ def _opened(folders: Mapping[str, Path]) -> dict[str, Checkpoint]:
 
 def _saved(rule: _Rule, roles: Mapping[str, Checkpoint], output: Path) -> Outcome:
     task = next(iter(roles.values()))
-    lora = _is_lora(task)
-    outline = _lora_outline(rule, roles) if lora else _other_outline(rule, roles)
-    summary = {
-        "structure": task.config.peft_type,
-        "space": rule.name,
-        "formula": rule.formula,
-        "scale": rule.scale,
-        "rank": outline.rank,
-        "dtype": outline.dtype,
-        "renamed": renamings(roles),
-    }
-    config = written_config(task, outline)
-    units = [*outline.units, *kept(task)]
-    return save_adapter(output, units, config=config, summary=summary, inputs=roles)
+    outline = _lora_outline(rule, roles) if _is_lora(task) else _other_outline(rule, roles)
+    facts = {"formula": rule.formula, "scale": rule.scale}
+    return Merged(roles, outline, kept(task), facts).save(output)
 
 
 def _lora_outline(rule: _Rule, roles: Mapping[str, Checkpoint]) -> Outline:
@@ -240,18 +204,5 @@ def _lora_outline(rule: _Rule, roles: Mapping[str, Checkpoint]) -> Outline:
 
 
 def _other_outline(rule: _Rule, roles: Mapping[str, Checkpoint]) -> Outline:
-    task = next(iter(roles.values()))
     dtype = widest([stored_dtype(roles.values()), "float32"])
-
-    def unit(module: str, part: str, name: str) -> Unit:
-        def compute() -> Computed:
-            found = [wide_part(x, module, part) for x in roles.values()]
-            return Computed({name: rule.tensor(module, found)})
-
-        return Unit(module, {name: TensorInfo(task.shape(module, part), dtype)}, compute)
-
-    modules = task.layout.modules.items()
-    units = [unit(module, *part) for module, parts in modules for part in parts.items()]
-    # PEFT stores the projected prefix, which needs no projection any more.
-    changes = {"prefix_projection": False} if isinstance(task.config, PrefixConfig) else {}
-    return Outline(rule.name, dtype, units, changes)
+    return tensor_outline(rule.name, roles.values(), dtype, rule.tensor)
