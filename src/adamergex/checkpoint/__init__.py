@@ -28,6 +28,7 @@ from adamergex.checkpoint.reader import (
     TensorInfo,
     cut_short,
     open_checkpoint,
+    open_tensors,
 )
 from adamergex.checkpoint.serving import obstacles, serving_rank
 from adamergex.checkpoint.targets import named_targets, targets
@@ -66,6 +67,7 @@ __all__ = [
     "numpy_dtype",
     "obstacles",
     "open_checkpoint",
+    "open_tensors",
     "pinned",
     "plain_text",
     "read_config",

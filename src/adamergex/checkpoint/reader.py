@@ -40,7 +40,14 @@ from adamergex.errors import InputError
 from adamergex.plain import check_downloaded, parsed_json
 from adamergex.step import digest
 
-__all__ = ["WEIGHTS_FILE", "Checkpoint", "TensorInfo", "cut_short", "open_checkpoint"]
+__all__ = [
+    "WEIGHTS_FILE",
+    "Checkpoint",
+    "TensorInfo",
+    "cut_short",
+    "open_checkpoint",
+    "open_tensors",
+]
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
@@ -143,7 +150,7 @@ def open_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkp
         found = {k: _info(pickled, k, str(x.dtype), x.shape) for k, x in stored.items()}
         get = stored.__getitem__
     else:
-        get, found = _opened(weights)
+        get, found = open_tensors(weights)
     layout = laid_out({name: info.shape for name, info in found.items()}, config, weights)
     tensors = {name: found[stored] for name, stored in layout.stored.items()}
     checkpoint = Checkpoint(str(source), folder, weights, config, tensors, layout, get)
@@ -151,7 +158,12 @@ def open_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkp
     return checkpoint
 
 
-def _opened(weights: Path) -> tuple[Callable[[str], NDArray], dict[str, TensorInfo]]:
+def open_tensors(weights: Path) -> tuple[Callable[[str], NDArray], dict[str, TensorInfo]]:
+    """What reads a tensor of a safetensors file by its name, and what there is in it.
+
+    Raises:
+        InputError: It is no whole file, or has a tensor that is not floating-point.
+    """
     if not weights.is_file():
         needed = "adapter tensors as PEFT's save_pretrained writes them"
         raise InputError(weights, found="no such file", needed=needed)

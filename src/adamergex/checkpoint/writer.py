@@ -23,11 +23,13 @@ __all__ = ["check_output", "staged", "tensor_file", "write_json"]
 _CODES: Mapping[Dtype, str] = {dtype: code for code, dtype in SAFETENSORS.items()}
 
 
-def check_output(output: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+def check_output(
+    output: Path, *, overwrite: bool, inputs: Iterable[Path] = (), has: str = CONFIG_FILE
+) -> None:
     """Raises InputError unless `output` may be written.
 
-    It may if it does not exist, or if `overwrite` is given and it is an adapter folder or an empty
-    one: never a folder of anything else, and never one that holds an input.
+    It may if it does not exist, or if `overwrite` is given and it is a folder of this kind, which
+    has the file `has`, or an empty one: never a folder of anything else, nor one with an input.
     """
     checked_name(output.resolve().name, output)
     if not os.path.lexists(output):
@@ -35,10 +37,10 @@ def check_output(output: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) 
     if not overwrite:
         raise InputError(output, found="it exists", needed="a new path, or --overwrite")
     if output.is_symlink() or not output.is_dir():
-        raise InputError(output, found="not a folder", needed="an adapter folder to overwrite")
-    if any(output.iterdir()) and not (output / CONFIG_FILE).is_file():
-        needed = "an adapter folder to overwrite"
-        raise InputError(output, found=f"a folder without {CONFIG_FILE}", needed=needed)
+        raise InputError(output, found="not a folder", needed=f"a folder with {has} to overwrite")
+    if any(output.iterdir()) and not (output / has).is_file():
+        needed = f"a folder that {has} says was made like this one"
+        raise InputError(output, found=f"a folder without {has}", needed=needed)
     place = output.resolve()
     for source in inputs:
         if source.resolve().is_relative_to(place):

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from adamergex import __version__
-from adamergex.cli import options, recipes, store, tasks
+from adamergex.cli import export, options, recipes, store, tasks
 
 __all__ = ["cli"]
 
@@ -241,5 +241,5 @@ def _rank(text: str) -> Any:
         return text
 
 
-for command in (*recipes.COMMANDS, *tasks.COMMANDS, *store.COMMANDS):
+for command in (*recipes.COMMANDS, *tasks.COMMANDS, *store.COMMANDS, *export.COMMANDS):
     cli.add_command(command)
