@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
@@ -82,7 +83,7 @@ def demo_in_miniature(model, output, *changes):
     """The demo on a tiny backbone, two seeds, two steps of training for each adapter."""
     run(
         "demo", "--output", output, "--workers", "1", "--targets", "tr",
-        "--set", f"model={model}",
+        "--set", f"model={model}", "--set", "base_model=tiny/random",
         "--set", TINY,
         "--set", "reference=[{task: causal-lm, text: emoji, max_samples: 12}]",
         "--set", "scale={grid: [0, 0.5]}",
@@ -168,6 +169,46 @@ def test_the_adapter_to_deploy_loads_in_peft(finished, tiny_folder):
     base = AutoModelForCausalLM.from_pretrained(tiny_folder)
     model = PeftModel.from_pretrained(base, output / "adapters" / "emoji-tr")
     assert model.active_peft_config.peft_type == "LORA"
+
+
+def test_its_card_says_what_the_run_knows(finished, tiny_folder):
+    output, (results, _) = finished
+    adapter = output / "adapters" / "emoji-tr"
+    (headline,) = (row for row in rows(results) if row["headline"])
+    found = ModelCard.load(adapter / "README.md")
+    data = found.data
+    assert (data.base_model, data.library_name) == ("tiny/random", "peft")
+    assert (data.base_model_relation, data.language) == ("adapter", ["tr", "en"])
+    (result,) = data.eval_results
+    assert (result.metric_type, result.metric_name) == ("accuracy", "acc")
+    assert result.metric_value == headline["runs"][0]["score"]
+    assert (result.dataset_config, result.metric_args["n"]) == ("tr", 10)
+    right = result.metric_value
+    wanted = (right * (1 - right) / 9) ** 0.5
+    assert result.metric_args["standard_error"] == pytest.approx(wanted)
+    assert "| language | Turkish (tr); labels to train on were in English (en) |" in found.text
+    scale = headline["runs"][0]["scale"]
+    assert f"| t | {scale:g}, chosen on labelled dev items of the target language" in found.text
+    if scale:
+        assert "| reference target | causal-lm, tr |" in found.text
+    assert not any(
+        str(place) in path.read_text(encoding="utf-8")
+        for path in (adapter / "README.md", adapter / "adapter_config.json")
+        for place in (output, tiny_folder)
+    )
+
+
+def test_the_program_in_its_card_runs_as_it_stands(finished, tiny_folder, tmp_path, monkeypatch):
+    output, _ = finished
+    shutil.copytree(output / "adapters" / "emoji-tr", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "random").symlink_to(tiny_folder)  # what the Hub would have
+    monkeypatch.chdir(tmp_path)
+    (program,) = re.findall(r"```python\n(.+?)```", Path("README.md").read_text(), re.DOTALL)
+    names: dict = {}
+    exec(compile(program, "README.md", "exec"), names)
+    assert names["found"].shape[1] > names["prompt"]["input_ids"].shape[1]
+    assert names["model"].active_peft_config.peft_type == "LORA"
 
 
 def test_evaluate_gives_the_score_of_the_table(finished, tiny_folder, capsys):
@@ -298,12 +339,23 @@ def routing(tmp_path, tiny_folder):
 def test_a_task_of_the_users_own_by_yaml_alone(routing, tmp_path):
     recipe, changes = routing
     output = tmp_path / "out"
+    changes = [*changes, "--set", "scale={grid: [0.5], select: fixed}"]
     run("run", recipe, *changes, "--output", output, "--workers", "2")
     results = results_of(output)
     assert [task["task"] for task in results["tasks"]] == ["routing"]
     assert results["tasks"][0]["n_test"] == {"sw": 10}
     assert [row["method"] for row in rows(results)] == ["zero-shot", "source-ft", "adamergex"]
-    assert (output / "adapters" / "routing-sw" / "adapter_model.safetensors").is_file()
+    adapter = output / "adapters" / "routing-sw"
+    assert (adapter / "adapter_model.safetensors").is_file()
+    card = (adapter / "README.md").read_text(encoding="utf-8")
+    assert "| t | 0.5, fixed beforehand |" in card
+    assert [line.split(" | ")[:2] for line in card.splitlines() if "`" in line and "|" in line] == [
+        ["| task", "routing, en"],
+        ["| reference target", "causal-lm, sw"],
+        ["| reference source", "causal-lm, en"],
+    ]
+    assert "base_model" not in ModelCard.load(adapter / "README.md").data.to_dict()
+    assert str(recipe.parent) not in card
 
 
 def test_the_plan_is_printed_and_nothing_done(routing, tmp_path, capsys):

@@ -89,7 +89,7 @@ def front_matter(fields: Mapping[str, Any]) -> str:
 
 def plain_text(name: str) -> str:
     """`name`, a folder's, without what would be markup in a Markdown table or in HTML."""
-    return re.sub(r"[^\w ./+,():;%=-]", "?", name)
+    return re.sub(r"[^\w ./+,():;%=±-]", "?", name)
 
 
 def _made(manifest: Mapping[str, Any], names: Mapping[str, str]) -> str:

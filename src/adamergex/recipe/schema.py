@@ -214,6 +214,8 @@ class Recipe(Section):
     Attributes:
         model: Hub id (org/name, or org/name@revision), local folder, GGUF file, or
             `builtin:gemma-3-270m`.
+        base_model: What adapters to deploy call their base, where `model` is a place on this
+            machine: its id on the Hub. It changes nothing else.
         adapter: Its structure, in PEFT's words.
         source: The language that has labels.
         targets: The languages to serve.
@@ -236,6 +238,7 @@ class Recipe(Section):
     """
 
     model: _Name
+    base_model: _Name | None = None
     adapter: Adapter = Adapter()
     source: _Code
     targets: Annotated[tuple[_Code, ...], BeforeValidator(_listed), Field(min_length=1)]

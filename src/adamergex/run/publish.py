@@ -12,6 +12,7 @@ import yaml
 
 from adamergex.checkpoint import staged
 from adamergex.recipe import Recipe
+from adamergex.run.cards import introduce
 from adamergex.run.provenance import common, differences
 from adamergex.run.schedule import Steps
 from adamergex.step import Step, in_order
@@ -44,7 +45,7 @@ def publish(recipe: Recipe, last: Step, store: Steps, output: Path) -> dict[str,
         "versions": _versions(found, last, records),
         "costs": [_cost(step, record) for step, record in records.items()],
     }
-    _write_adapters(results, last, store, output / "adapters")
+    _write_adapters(recipe, results, last, store, output / "adapters")
     text = json.dumps(results, indent=1, ensure_ascii=False)
     (output / "results.json").write_text(text + "\n", encoding="utf-8")
     return results
@@ -75,15 +76,19 @@ def _versions(
     ]
 
 
-def _write_adapters(results: Mapping[str, Any], last: Step, store: Steps, folder: Path) -> None:
+def _write_adapters(
+    recipe: Recipe, results: Mapping[str, Any], last: Step, store: Steps, folder: Path
+) -> None:
     """The adapter of each headline row, for the first seed: adapters/TASK-LANGUAGE."""
-    rows = [(task["task"], row) for task in results["tasks"] for row in task["rows"]]
+    rows = [(task, row) for task in results["tasks"] for row in task["rows"]]
     with staged(folder) as stage:
         for task, row in rows:
             if row["headline"]:
                 test = last.inputs[f"test.{row['runs'][0]['key']}"]
                 adapter = store.path(test.inputs["adapter"]) / "adapter"
-                shutil.copytree(adapter, stage / f"{task}-{row['target']}")
+                made = stage / f"{task['task']}-{row['target']}"
+                shutil.copytree(adapter, made)
+                introduce(recipe, task, row, test, store, made)
 
 
 def _cost(step: Step, record: Mapping[str, Any]) -> dict[str, Any]:
