@@ -18,7 +18,7 @@ from adamergex.checkpoint.config import (
     read_config,
 )
 from adamergex.checkpoint.dtypes import Dtype, NDArray, as_dtype, numpy_dtype, widest
-from adamergex.checkpoint.hub import commit, pinned
+from adamergex.checkpoint.hub import commit, is_repository, pinned
 from adamergex.checkpoint.manifest import MANIFEST_FILE, versions
 from adamergex.checkpoint.names import checked_name
 from adamergex.checkpoint.parts import layer_of, model_module
@@ -59,6 +59,7 @@ __all__ = [
     "front_matter",
     "hub_base",
     "is_builtin",
+    "is_repository",
     "known_base",
     "layer_of",
     "model_module",

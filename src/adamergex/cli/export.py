@@ -141,4 +141,23 @@ def _gguf(
         click.echo(f"{output / name}: {size / 2**20:.1f} MiB")
 
 
-COMMANDS = (export,)
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("repository", metavar="ORG/NAME")
+@click.option("--private", is_flag=True, help="Where the repository is new: for its members only.")
+@click.option("--dry-run", is_flag=True, help="Check everything and list the files; send nothing.")
+@options.debug
+def push(folder: Path, repository: str, private: bool, dry_run: bool) -> None:
+    """Put an adapter, or a merged model, on the Hugging Face Hub.
+
+    Checked first: its card, its base model's name, and that no text has a path of this machine.
+    """
+    from adamergex.export.push import push as pushed
+
+    sizes, url = pushed(folder, repository, private=private, dry_run=dry_run)
+    for name, size in sizes.items():
+        click.echo(f"{name}  {size} bytes")
+    click.echo(url or f"{repository}: nothing sent (--dry-run)")
+
+
+COMMANDS = (export, push)
