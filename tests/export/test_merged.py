@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from adamergex import merge
 from adamergex.checkpoint import open_checkpoint
 from adamergex.cli import main
 from adamergex.errors import AdamergexError, InputError
@@ -204,7 +205,8 @@ def test_the_command_compares_with_peft(tmp_path, capsys):
     assert "check on 2 prompts against PEFT: the same likeliest token at 5 of 5 places" in said
     assert (tmp_path / "out" / "tokenizer.json").is_file()
     assert exported(*call) == 2
-    assert exported(*call, "--overwrite", "--no-check") == 0
+    assert exported(*call, "--overwrite", "--no-check", "--base-model", "org/other") == 0
+    assert 'base_model: "org/other"' in (tmp_path / "out" / "README.md").read_text()
     assert "not compared with PEFT" in capsys.readouterr().out
 
 
@@ -218,6 +220,37 @@ def test_a_model_that_answers_otherwise_is_not_put_in_place(tmp_path, monkeypatc
         prompts = ["a b c d e f a b c d", "f e d c b a"]
         export_merged(open_checkpoint(adapter), base, tmp_path / "out", prompts=prompts)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("to", "option"),
+    [
+        ("merged", ("--llama-cpp", "x")),
+        ("gguf", ("--dtype", "float16")),
+        ("gguf", ("--no-check",)),
+        ("split", ("--prompt", "x")),
+        ("split", ("--model", "x")),
+    ],
+)
+def test_an_option_of_another_kind_of_export_is_refused(tmp_path, capsys, to, option):
+    assert main(["export", "a", "--to", to, "--output", str(tmp_path / "out"), *option]) == 2
+    assert f"{option[0]}: found --to {to}; needed --to " in capsys.readouterr().err
+
+
+def test_an_adapter_of_the_built_in_model_finds_it(tmp_path, monkeypatch):
+    """Its config has the name on the Hub, whose weights it was not trained on."""
+    base = with_tokenizer(written(llama, tmp_path / "base"))
+    monkeypatch.setattr("adamergex.models.prepared", lambda: base)
+    inputs = {
+        role: saved(llama, CASES["lora"][1], tmp_path / role, seed)
+        for seed, role in enumerate(("task", "reference_target", "reference_source"))
+    }
+    for folder in inputs.values():
+        edit_config(folder, base_model_name_or_path="/x/gemma-3-270m-0123456789abcdef")
+    merge(**inputs).save(tmp_path / "adapter")
+    call = ["export", str(tmp_path / "adapter"), "--to", "merged", "--output"]
+    assert main([*call, str(tmp_path / "out"), "--prompt", "a b c"]) == 0
+    assert 'base_model: "google/gemma-3-270m"' in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_without_a_base_it_is_asked_for(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as jsonlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ _PROMPTS = (
     "今日の天気は",
 )
 """What an export is checked on by default: short, in several scripts."""
+
+
+_ONLY = {
+    "dtype": ("merged", "split"),
+    "llama_cpp": ("gguf",),
+    "prompts": ("merged",),
+    "no_check": ("merged",),
+    "base_model": ("merged", "split"),
+    "model": ("merged", "gguf"),
+}
+"""Option -> the values of --to that have a use for it."""
 
 
 @click.command()
@@ -45,7 +57,7 @@ _PROMPTS = (
 )
 @click.option("--no-check", is_flag=True, help="merged: do not compare it with PEFT.")
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier export left there.")
-@click.option("--base-model", metavar="NAME", help="split: what the results call their base.")
+@click.option("--base-model", metavar="NAME", help="merged, split: what the result calls its base.")
 @options.debug
 def export(
     adapters: tuple[str, ...],
@@ -68,6 +80,12 @@ def export(
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     from adamergex.errors import InputError
 
+    given = {"dtype": dtype, "llama_cpp": llama_cpp, "prompts": prompts, "no_check": no_check,
+             "base_model": base_model, "model": model}  # fmt: skip
+    for option, of in _ONLY.items():
+        if given[option] and to not in of:
+            name = f"--{option.rstrip('s').replace('_', '-')}"
+            raise InputError(name, found=f"--to {to}", needed=f"--to {' or '.join(of)}")
     count = 3 if to == "split" else 1
     if len(adapters) != count:
         needed = "T RT RS, in this order" if to == "split" else "one folder"
@@ -85,25 +103,34 @@ def export(
         _gguf(adapters[0], model, output, llama_cpp, overwrite)
     else:
         asked = () if no_check else prompts or _PROMPTS
-        _merged(adapters[0], model, output, dtype=dtype, prompts=asked, overwrite=overwrite)
+        more = {"dtype": dtype, "prompts": asked, "base_model": base_model}
+        _merged(adapters[0], model, output, overwrite=overwrite, **more)
 
 
-def _base_of(stated: str | None, revision: str | None, model: str | None, source: str) -> str:
+def _base_of(source: Path, model: str | None) -> Path:
+    """Where the base model of an adapter folder lies."""
+    from adamergex.checkpoint import BUILTIN, CONFIG_FILE, MANIFEST_FILE, read_config
     from adamergex.errors import InputError
+    from adamergex.export import base_folder
 
-    if model is None and stated is None:
+    if model is None and (source / MANIFEST_FILE).is_file():
+        made = jsonlib.loads((source / MANIFEST_FILE).read_text(encoding="utf-8"))
+        model = BUILTIN if made.get("builtin") else None
+    if model is not None:
+        return base_folder(model)
+    config = read_config(source / CONFIG_FILE)
+    stated = config.stated.get("base_model_name_or_path")
+    if not stated:
         raise InputError(source, "base_model_name_or_path", found="none", needed="--model NAME")
-    return model or (f"{stated}@{revision}" if revision else str(stated))
+    return base_folder(f"{stated}@{config.revision}" if config.revision else stated)
 
 
 def _merged(source: str, model: str | None, output: Path, **chosen: Any) -> None:
     from adamergex.checkpoint import open_checkpoint
-    from adamergex.export import base_folder, export_merged
+    from adamergex.export import export_merged
 
     checkpoint = open_checkpoint(source)
-    config = checkpoint.config
-    stated = str(config.stated.get("base_model_name_or_path") or "") or None
-    base = base_folder(_base_of(stated, config.revision, model, source))
+    base = _base_of(checkpoint.folder, model)
     facts = export_merged(checkpoint, base, output, **chosen)
     click.echo(
         f"folded into {facts['changed']} of {facts['tensors']} tensors of {base.name}, "
@@ -124,18 +151,16 @@ def _merged(source: str, model: str | None, output: Path, **chosen: Any) -> None
 def _gguf(
     source: str, model: str | None, output: Path, llama_cpp: Path | None, overwrite: bool
 ) -> None:
-    from adamergex.checkpoint import CONFIG_FILE, read_config
+    from adamergex.checkpoint import CONFIG_FILE
     from adamergex.errors import InputError
-    from adamergex.export import base_folder, export_gguf
+    from adamergex.export import export_gguf
 
     if llama_cpp is None:
         needed = "a checkout: git clone --depth 1 https://github.com/ggml-org/llama.cpp"
         raise InputError("--llama-cpp", found="none", needed=needed)
     folder = base = Path(source)
     if (folder / CONFIG_FILE).is_file():
-        config = read_config(folder / CONFIG_FILE)
-        stated = str(config.stated.get("base_model_name_or_path") or "") or None
-        base = base_folder(_base_of(stated, config.revision, model, source))
+        base = _base_of(folder, model)
     made = export_gguf(folder, base, output, llama_cpp=llama_cpp, overwrite=overwrite)
     for name, size in made.items():
         click.echo(f"{output / name}: {size / 2**20:.1f} MiB")

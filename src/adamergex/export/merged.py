@@ -14,6 +14,7 @@ from adamergex.checkpoint import (
     Checkpoint,
     Dtype,
     TensorInfo,
+    base_fields,
     check_output,
     front_matter,
     hub_base,
@@ -39,6 +40,7 @@ def export_merged(
     *,
     dtype: Dtype | None = None,
     prompts: Sequence[str] = (),
+    base_model: str | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Writes the base model with an adapter folded in: one tensor at a time is in memory.
@@ -52,6 +54,7 @@ def export_merged(
         output: The folder to make.
         dtype: What to store in; None for the base's own.
         prompts: What to compare on.
+        base_model: What the card calls the base; by default what the adapter has.
         overwrite: Whether a model that is there may be replaced.
 
     Raises:
@@ -71,7 +74,7 @@ def export_merged(
         _copy(base, folder, config, dtype)
         if (base / INDEX).is_file():
             _index(found, folder, sum(sizes))
-        (folder / CARD_FILE).write_text(_card(checkpoint), encoding="utf-8")
+        (folder / CARD_FILE).write_text(_card(checkpoint, base_model), encoding="utf-8")
         checked: Mapping[str, Any] = {}
         if prompts:
             from adamergex.export.parity import compared
@@ -110,8 +113,9 @@ def _index(found: Sequence[Shard], folder: Path, size: int) -> None:
     (folder / INDEX).write_text(text + "\n", encoding="utf-8")
 
 
-def _card(checkpoint: Checkpoint) -> str:
-    base = hub_base(checkpoint.config.base_model_name_or_path)
+def _card(checkpoint: Checkpoint, base_model: str | None) -> str:
+    named = base_fields(base_model).get("base_model_name_or_path")
+    base = hub_base(named or checkpoint.config.base_model_name_or_path)
     relation = {"base_model": base, "base_model_relation": "finetune"} if base else {}
     front = {**relation, "library_name": "transformers", "tags": ["adamergex"]}
     weights = checkpoint.digests[checkpoint.weights.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,11 @@ def compared(
     reader = AutoTokenizer.from_pretrained(base)
     rows = [reader(prompt, return_tensors="pt") for prompt in prompts]
     ours = cls.from_pretrained(base, dtype=torch.float32)
-    wanted = _answers(PeftModel.from_pretrained(ours, checkpoint.folder).eval(), rows)
+    with warnings.catch_warnings():  # PEFT still asks transformers 5 for a name it renamed
+        warnings.simplefilter("ignore", FutureWarning)
+        adapted = PeftModel.from_pretrained(ours, checkpoint.folder).eval()
+    wanted = _answers(adapted, rows)
+    del adapted
     del ours
     found = _answers(cls.from_pretrained(merged, dtype=torch.float32).eval(), rows)
     tokens = len(wanted)
