@@ -355,7 +355,8 @@ def test_a_task_of_the_users_own_by_yaml_alone(routing, tmp_path):
         ["| reference source", "causal-lm, en"],
     ]
     assert "base_model" not in ModelCard.load(adapter / "README.md").data.to_dict()
-    assert str(recipe.parent) not in card
+    manifest = (adapter / "merge_manifest.json").read_text(encoding="utf-8")
+    assert str(recipe.parent.parent) not in card + manifest
 
 
 def test_the_plan_is_printed_and_nothing_done(routing, tmp_path, capsys):

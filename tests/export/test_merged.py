@@ -172,6 +172,18 @@ def test_embeddings_that_the_output_layer_shares_are_left_alone(tmp_path):
     refused(tmp_path, adapter, written(gpt2, tmp_path / "base"), "an output layer of its own")
 
 
+@pytest.mark.parametrize(
+    "index",
+    ["[]", "{}", '{"weight_map": {"a": 1}}', '{"weight_map": {"a": "../x"}}', "{", "[" * 999],
+)
+def test_an_index_that_is_none_or_leads_out_is_refused(tmp_path, index):
+    base = written(llama, tmp_path / "base")
+    (tmp_path / "x").write_text("")
+    (base / "model.safetensors.index.json").write_text(index)
+    adapter = saved(llama, CASES["lora"][1], tmp_path / "adapter", 1)
+    refused(tmp_path, adapter, base, "index")
+
+
 def test_a_quantised_base_is_refused(tmp_path):
     base = written(llama, tmp_path / "base")
     config = json.loads((base / "config.json").read_text())

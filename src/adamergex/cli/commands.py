@@ -135,7 +135,8 @@ def _finish(made: Any, output: Path, *, overwrite: bool, dry_run: bool, as_json:
         check_output(output, overwrite=overwrite, inputs=[c.folder for c in made.roles.values()])
     else:
         facts |= made.save(output, overwrite=overwrite).facts
-    for notice in facts["notices"]:
+    facts |= {"base_model": made.config.get("base_model_name_or_path"), "notices": made.notices}
+    for notice in made.notices:
         click.echo(f"adamergex: warning: {printable(notice)}", err=True)
     click.echo(jsonlib.dumps(facts) if as_json else "\n".join(map(printable, merge_lines(facts))))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,6 +18,7 @@ INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 _LARGEST = 4 * 2**20
+_LARGEST_INDEX = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,15 @@ def shards(folder: Path) -> list[Shard]:
         InputError: There are none in safetensors; a file of the index is missing.
     """
     index = folder / INDEX
-    names = [_SINGLE]
+    names: set[Any] = {_SINGLE}
     if index.is_file():
-        found: Any = json.loads(index.read_text(encoding="utf-8"))
-        names = sorted(set(found["weight_map"].values()))
-    for name in names:
-        if not (folder / name).is_file() or Path(name).name != name:
+        found: Any = parsed_json(text_of(index, _LARGEST_INDEX, "a model's index"), index)
+        places = found.get("weight_map") if isinstance(found, dict) else None
+        if not isinstance(places, dict) or not all(isinstance(x, str) for x in places.values()):
+            raise InputError(index, "weight_map", found=type(places).__name__, needed="file names")
+        names = set(places.values())
+    for name in sorted(names):
+        if Path(name).name != name or not (folder / name).is_file():
             raise InputError(folder, name, found="no such file", needed="a model in safetensors")
-    opened = [(name, *open_tensors(folder / name)) for name in names]
+    opened = [(name, *open_tensors(folder / name)) for name in sorted(names)]
     return [Shard(name, tensors, read) for name, read, tensors in opened]

@@ -40,16 +40,17 @@ def compared(
             f"{checkpoint.name}: task_type: found {found}; the check needs a model that writes: "
             "--no-check leaves it out"
         )
-    reader = AutoTokenizer.from_pretrained(base)
+    options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
+    reader = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     rows = [reader(prompt, return_tensors="pt") for prompt in prompts]
-    ours = cls.from_pretrained(base, dtype=torch.float32)
+    ours = cls.from_pretrained(base, **options)
     with warnings.catch_warnings():  # PEFT still asks transformers 5 for a name it renamed
         warnings.simplefilter("ignore", FutureWarning)
         adapted = PeftModel.from_pretrained(ours, checkpoint.folder).eval()
     wanted = _answers(adapted, rows)
     del adapted
     del ours
-    found = _answers(cls.from_pretrained(merged, dtype=torch.float32).eval(), rows)
+    found = _answers(cls.from_pretrained(merged, **options).eval(), rows)
     tokens = len(wanted)
     alike = int((wanted.argmax(1) == found.argmax(1)).sum())
     largest = float((wanted - found).abs().max())

@@ -71,7 +71,6 @@ class Merged:
         """What is done, before it is done: for people, --dry-run and --json."""
         others = list(self.roles.values())[1:]
         stated = [c.config.stated.get("base_model_name_or_path") for c in self.roles.values()]
-        notice = notice_of_base(self.config)
         return {
             "structure": self._task.config.peft_type,
             "space": self.outline.space,
@@ -81,15 +80,19 @@ class Merged:
             "exact": self.outline.exact and not self.outline.rounds,
             "cut": not self.outline.exact,
             "dtype": self.outline.dtype,
-            "base_model": self.config.get("base_model_name_or_path"),
             "builtin": any(map(is_builtin, stated)),
             "modules": len(self.outline.units),
             "bytes": sum(info.nbytes for info in self.tensor_infos.values()),
             "renamed": renamings(self.roles),
             "kept_from_task": list(self._task.layout.whole),
             "ignored_in_references": sorted({x for c in others for x in c.layout.whole}),
-            "notices": [notice] if notice else [],
         }
+
+    @property
+    def notices(self) -> list[str]:
+        """What a user is to be warned of. It may name places here, and is not written anywhere."""
+        notice = notice_of_base(self.config)
+        return [notice] if notice else []
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Outcome:
         """Computes the adapter and writes it as a PEFT folder, whole or not at all.
