@@ -204,6 +204,7 @@ def leaves(section=Recipe, path=()):
 
 ELSEWHERE = {
     "leaks": "test_leaks.test_test_items_elsewhere_are_refused",
+    "base_model": "test_what_adapters_call_their_base_changes_nothing",
     "folder": "where relative paths start, and no key of the file",
     "parallel.processes": "test_how_many_processes_train_changes_nothing",
     "parallel.shard": "test_how_many_processes_train_changes_nothing",
@@ -240,6 +241,10 @@ def test_quotation_marks_are_part_of_what_a_file_is(tmp_path):
 def plan(sections):
     changes = [f"{key}={json.dumps(value)}" for key, value in sections.items()]
     return in_order([planned(demo_recipe(changes))])
+
+
+def test_what_adapters_call_their_base_changes_nothing():
+    assert plan(BASE) == plan({**BASE, "base_model": "org/name"})
 
 
 def test_how_many_processes_train_changes_nothing():

@@ -36,10 +36,11 @@ def check_output(
         return
     if not overwrite:
         raise InputError(output, found="it exists", needed="a new path, or --overwrite")
+    kind = "an adapter folder" if has == CONFIG_FILE else f"a folder with {has}"
+    needed = f"{kind} to overwrite"
     if output.is_symlink() or not output.is_dir():
-        raise InputError(output, found="not a folder", needed=f"a folder with {has} to overwrite")
+        raise InputError(output, found="not a folder", needed=needed)
     if any(output.iterdir()) and not (output / has).is_file():
-        needed = f"a folder that {has} says was made like this one"
         raise InputError(output, found=f"a folder without {has}", needed=needed)
     place = output.resolve()
     for source in inputs:
