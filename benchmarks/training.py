@@ -29,7 +29,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from adamergex.methods import Catalog
-from adamergex.models import backbone, bfloat16_products
+from adamergex.models import Head, backbone, bfloat16_products
 from adamergex.recipe import demo_recipe
 from adamergex.score import measured
 from adamergex.tasks import Example, examples, questions
@@ -188,7 +188,7 @@ def text(base: Any) -> Bench:
 
     @torch.no_grad()
     def loss(adapter: Path | None) -> float:
-        total, head = 0.0, base.model.get_output_embeddings().weight
+        total, head = 0.0, Head.of(base.model)
         with base.adapted(adapter) as model:
             for ids in held_out:
                 hidden, labels = base.hidden(model, [ids])[:-1], torch.tensor(ids[1:])

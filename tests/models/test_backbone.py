@@ -1,8 +1,5 @@
 """Which models are taken, how a row is spelt for them, and which adapters do not fit."""
 
-import json
-import shutil
-
 import numpy as np
 import pytest
 import torch
@@ -41,16 +38,6 @@ def test_encoders_with_different_heads_have_their_layers_in_common(tmp_path):
     alone = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=2)
     for key, value in alone.base_model.state_dict().items():
         assert torch.equal(value, sorts.model.base_model.state_dict()[key])
-
-
-def test_a_model_that_bends_its_logits_is_refused(tiny_folder, tmp_path):
-    """Gemma 2 passes its logits through a tanh: scores without it would be wrong without a word."""
-    folder = tmp_path / "capped"
-    shutil.copytree(tiny_folder, folder)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "final_logit_softcapping": 30.0}))
-    with pytest.raises(InputError, match=r"capped: final_logit_softcapping: found 30\.0"):
-        backbone(str(folder))
 
 
 def test_a_text_begins_with_the_token_that_says_so(tiny):

@@ -81,6 +81,14 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+def with_ends(tokenizer: PreTrainedTokenizerFast, ends: str) -> None:
+    """Has a tokenizer begin or end texts, and gives it a mask."""
+    special = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<bos>", "<eos>")]
+    template = processors.TemplateProcessing(single=ends, special_tokens=special)
+    tokenizer.backend_tokenizer.post_processor = template
+    tokenizer.add_special_tokens({"mask_token": "<mask>"})
+
+
 def write_tiny_backbone(folder: Path) -> Path:
     """Gemma 3 in miniature: sliding and full attention, one key-value head for four queries."""
     tokenizer = tiny_tokenizer()
@@ -133,11 +141,7 @@ def write_tiny(kind: str, folder: Path) -> Path:
         return write_tiny_backbone(folder)
     tokenizer = tiny_tokenizer()
     if kind in ("t5", "xlm-roberta"):
-        ends = "$A <eos>" if kind == "t5" else "<bos> $A <eos>"
-        special = [(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<bos>", "<eos>")]
-        template = processors.TemplateProcessing(single=ends, special_tokens=special)
-        tokenizer.backend_tokenizer.post_processor = template
-        tokenizer.add_special_tokens({"mask_token": "<mask>"})
+        with_ends(tokenizer, "$A <eos>" if kind == "t5" else "<bos> $A <eos>")
     torch.manual_seed(0)
     _MADE[kind](_common(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

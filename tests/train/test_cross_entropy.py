@@ -6,19 +6,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from adamergex.models import Head
 from adamergex.train import loss
 from adamergex.train.loss import summed_cross_entropy
 
 
-def operands(n, width, vocabulary, seed, dtype=torch.float64):
+def operands(n, width, vocabulary, seed, dtype=torch.float64, bias=False, **options):
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(n, width, generator=generator, dtype=dtype, requires_grad=True)
-    head = 3 * torch.randn(vocabulary, width, generator=generator, dtype=dtype)
-    return hidden, head, torch.randint(0, vocabulary, (n,), generator=generator)
+    weight = 3 * torch.randn(vocabulary, width, generator=generator, dtype=dtype)
+    added = torch.randn(vocabulary, generator=generator) if bias else None
+    labels = torch.randint(0, vocabulary, (n,), generator=generator)
+    return hidden, Head(weight, added, **options), labels
 
 
 def by_torch(hidden, head, labels):
-    return functional.cross_entropy(hidden @ head.T, labels, reduction="sum")
+    logits = head.scale * functional.linear(hidden, head.weight)
+    if head.bias is not None:
+        logits = logits + head.scale * head.bias
+    if head.cap is not None:
+        logits = torch.tanh(logits / head.cap) * head.cap
+    return functional.cross_entropy(logits, labels, reduction="sum")
+
+
+HEADS = {
+    "bias": st.booleans(),
+    "scale": st.sampled_from([1.0, 0.0625, 2.5]),
+    "cap": st.sampled_from([None, 5.0, 30.0]),
+}
 
 
 @given(
@@ -28,9 +43,10 @@ def by_torch(hidden, head, labels):
     at_once=st.integers(1, 4),
     factor=st.floats(-2, 2),
     seed=st.integers(0, 99),
+    options=st.fixed_dictionaries(HEADS),
 )
-def test_value_and_gradient(n, width, vocabulary, at_once, factor, seed):
-    hidden, head, labels = operands(n, width, vocabulary, seed)
+def test_value_and_gradient(n, width, vocabulary, at_once, factor, seed, options):
+    hidden, head, labels = operands(n, width, vocabulary, seed, **options)
     usual, loss._TOKENS = loss._TOKENS, at_once
     try:
         found = summed_cross_entropy(hidden, head, labels)
@@ -61,10 +77,11 @@ def test_without_labels_it_is_zero():
 
 def test_within_autocast_the_products_are_in_bfloat16():
     hidden, head, labels = operands(6, 64, 50, 0, torch.float32)
+    weight = head.weight
     wanted = summed_cross_entropy(hidden, head, labels)
     with torch.autocast("cpu", torch.bfloat16):
         found = summed_cross_entropy(hidden, head, labels)
-        expected = functional.cross_entropy((hidden @ head.T).float(), labels, reduction="sum")
+        expected = functional.cross_entropy((hidden @ weight.T).float(), labels, reduction="sum")
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     assert float(found.detach()) != float(wanted.detach())
@@ -75,4 +92,4 @@ def test_a_head_that_is_trained_is_refused():
     """Its gradient would be missing without a word."""
     hidden, head, labels = operands(2, 3, 4, 0)
     with pytest.raises(AssertionError):
-        summed_cross_entropy(hidden, head.requires_grad_(), labels)
+        summed_cross_entropy(hidden, Head(head.weight.requires_grad_()), labels)

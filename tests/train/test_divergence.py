@@ -6,19 +6,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, kl_div
 
+from adamergex.models import Head
 from adamergex.train import loss
 from adamergex.train.loss import divergences
 
 cases = st.fixed_dictionaries(
-    {"seed": st.integers(0, 2**16), "n": st.integers(1, 7), "size": st.integers(2, 40)}
+    {
+        "seed": st.integers(0, 2**16),
+        "n": st.integers(1, 7),
+        "size": st.integers(2, 40),
+        "scale": st.sampled_from([1.0, 0.25, 2.5]),
+        "cap": st.sampled_from([None, 3.0, 30.0]),
+    }
 )
 
 
-def drawn(seed, n, size, width=5, sharpness=3.0):
+def drawn(seed, n, size, width=5, sharpness=3.0, **options):
     """States of a student, an output layer, and a teacher's log-probabilities."""
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(n, width, generator=generator, requires_grad=True)
-    head = torch.randn(size, width, generator=generator)
+    head = Head(torch.randn(size, width, generator=generator), **options)
     teacher = (sharpness * torch.randn(n, size, generator=generator)).log_softmax(-1)
     return hidden, head, teacher
 
@@ -29,8 +36,13 @@ def likeliest(teacher, k):
     return ids.int(), torch.cat([best, others], dim=1)
 
 
+def logits_of(hidden, head):
+    logits = head.scale * (hidden @ head.weight.T)
+    return logits if head.cap is None else torch.tanh(logits / head.cap) * head.cap
+
+
 def plain(hidden, head, teacher):
-    found = (hidden @ head.T).log_softmax(-1)
+    found = logits_of(hidden, head).log_softmax(-1)
     return kl_div(found, teacher, log_target=True, reduction="none").sum(-1)
 
 
@@ -66,7 +78,7 @@ def test_with_some_all_others_are_one_and_it_is_never_more(case, data):
     hidden, head, teacher = drawn(**case)
     ids, logs = likeliest(teacher, data.draw(st.integers(1, case["size"] - 1)))
     found = divergences(hidden, head, ids, logs)
-    student = (hidden @ head.T).log_softmax(-1)
+    student = logits_of(hidden, head).log_softmax(-1)
     of_parts = kl_div(
         lumped(student, ids), lumped(teacher, ids), log_target=True, reduction="none"
     ).sum(-1)
@@ -82,7 +94,7 @@ def test_one_certain_token_gives_its_cross_entropy(case):
     labels = teacher.argmax(-1)
     certain = torch.tensor([[0.0, -torch.inf]]).expand(case["n"], -1)
     found = divergences(hidden, head, labels[:, None], certain)
-    assert_alike(found, cross_entropy(hidden @ head.T, labels, reduction="none"), hidden)
+    assert_alike(found, cross_entropy(logits_of(hidden, head), labels, reduction="none"), hidden)
 
 
 def test_it_is_the_same_in_parts(monkeypatch):

@@ -13,6 +13,7 @@ from adamergex.models.forward import (
     padded,
     prefilled,
 )
+from adamergex.models.head import Head
 from adamergex.models.loading import (
     backbone,
     backbone_family,
@@ -22,13 +23,14 @@ from adamergex.models.loading import (
 )
 from adamergex.models.sharding import dividing
 from adamergex.models.sparse import add_sparse, read_sparse, write_sparse
-from adamergex.models.states import answer_states, forced_states, output_layer, prompt_ids
+from adamergex.models.states import answer_states, forced_states, prompt_ids
 from adamergex.models.threads import at_once, in_threads
 from adamergex.models.tokens import Tokens, shortened
 
 __all__ = [
     "BUILTIN",
     "Backbone",
+    "Head",
     "Prompts",
     "Tokens",
     "add_sparse",
@@ -45,7 +47,6 @@ __all__ = [
     "has_prefix",
     "in_threads",
     "last_hidden",
-    "output_layer",
     "own_backbone",
     "padded",
     "prefilled",

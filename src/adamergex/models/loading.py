@@ -25,6 +25,7 @@ from adamergex.errors import AdamergexError, InputError
 from adamergex.models.asked import asked_only
 from adamergex.models.backbone import Backbone
 from adamergex.models.builtin import BUILTIN, prepared
+from adamergex.models.head import check_output_layer
 from adamergex.models.sharding import divided
 from adamergex.plain import check_downloaded
 
@@ -54,8 +55,7 @@ def backbone(name: str, labels: int | None = None) -> Backbone:
             one output layer.
 
     Raises:
-        InputError: A decoder that does more to its logits than multiply by the output weights:
-            losses and scores are computed from those alone.
+        InputError: A model that makes its logits in another way than `Head` does.
     """
     return _resident(name, labels if backbone_family(name) == "encoder" else None)
 
@@ -70,6 +70,8 @@ def own_backbone(name: str, labels: int | None = None) -> Backbone:
     divided(name, model).to("cuda" if torch.cuda.is_available() else "cpu")
     model.eval()
     model.requires_grad_(False)
+    if family != "encoder":
+        check_output_layer(name, model)
     if family == "decoder":
         asked_only(model)
     if family == "encoder":
@@ -116,9 +118,7 @@ def _loaded(name: str, family: str, labels: int | None) -> Any:
     """The model with the head that its family trains."""
     options: dict[str, Any] = {"dtype": torch.float32, **_source(name)}
     if family == "decoder":
-        model = AutoModelForCausalLM.from_pretrained(**options)
-        _check_output_layer(name, model)
-        return model
+        return AutoModelForCausalLM.from_pretrained(**options)
     if family == "encoder-decoder":
         return AutoModelForSeq2SeqLM.from_pretrained(**options)
     if labels is None:
@@ -180,13 +180,3 @@ def _masked(config: Any) -> bool:
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     return config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not config.is_decoder
-
-
-def _check_output_layer(name: str, model: Any) -> None:
-    config = model.config.get_text_config()
-    for field in ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier"):
-        value = getattr(config, field, None)
-        if value not in (None, 1, 1.0):
-            raise InputError(name, field, found=value, needed="none")
-    if getattr(model.get_output_embeddings(), "bias", None) is not None:
-        raise InputError(name, "output layer", found="a bias", needed="none")

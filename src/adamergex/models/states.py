@@ -16,7 +16,7 @@ from adamergex.models.backbone import Backbone
 from adamergex.models.forward import alike, has_prefix, padded
 from adamergex.tasks import Example
 
-__all__ = ["answer_states", "forced_states", "output_layer", "prompt_ids"]
+__all__ = ["answer_states", "forced_states", "prompt_ids"]
 
 
 def prompt_ids(
@@ -38,19 +38,6 @@ def prompt_ids(
         raise InputError("distillation", "model", found="an encoder", needed=needed)
     tokens = backbone.tokens(Example(prompt, "", tail=tail), end=False, max_length=max_length)
     return tokens.ids[: tokens.prompt_length]
-
-
-def output_layer(backbone: Backbone) -> Tensor:
-    """The weight that makes logits of states, (vocabulary, width).
-
-    Raises:
-        InputError: An output layer that adds something to that product.
-    """
-    model = backbone.model
-    added = (model.get_output_embeddings().bias, getattr(model, "final_logits_bias", None))
-    if any(bias is not None and bool(bias.any()) for bias in added):
-        raise InputError("model", "output layer", found="a bias", needed="none")
-    return model.get_output_embeddings().weight
 
 
 def answer_states(

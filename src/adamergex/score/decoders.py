@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adamergex.models import (
     Backbone,
+    Head,
     Prompts,
     Tokens,
     alike,
@@ -55,7 +56,7 @@ def token_likelihoods(
     What all items share is run once, then what the choices of an item share, then each choice.
     """
     scorer = _Scorer.of(backbone, model, tokens)
-    head = backbone.model.get_output_embeddings().weight
+    head = Head.of(backbone.model)
     found: dict[tuple[int, int], list[Answer]] = {}
     waiting: list[_Run] = []
 
@@ -251,8 +252,8 @@ def _opening(pieces: list[_Piece]) -> int:
     return found if found >= _OPENING else 0
 
 
-def _answered(runs: list[_Run], head: Tensor, workers: int) -> dict[tuple[int, int], list[Answer]]:
-    """What the output layer, (vocabulary, width), says of the answers of each piece.
+def _answered(runs: list[_Run], head: Head, workers: int) -> dict[tuple[int, int], list[Answer]]:
+    """What the output layer says of the answers of each piece.
 
     Up to `workers` threads share it out.
     """
@@ -271,7 +272,7 @@ def _answered(runs: list[_Run], head: Tensor, workers: int) -> dict[tuple[int, i
 
 
 def _logs(
-    states: Tensor, head: Tensor, rows: Tensor, ids: Tensor, workers: int
+    states: Tensor, head: Head, rows: Tensor, ids: Tensor, workers: int
 ) -> tuple[Tensor, Tensor]:
     """The log-probability of each token after the state in its row, and whether it is the best.
 
@@ -283,7 +284,7 @@ def _logs(
     size = max(1, _LOGITS // len(states))
 
     def part(start: int) -> tuple[Tensor, Tensor, Tensor]:
-        logits = (states @ head[start : start + size].T).float()
+        logits = head[start : start + size].logits(states)
         here = (ids >= start) & (ids < start + size)
         own[here] = logits[rows[here], ids[here] - start]
         highest, place = logits.max(-1)

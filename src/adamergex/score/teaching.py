@@ -14,10 +14,10 @@ from torch import Tensor
 from adamergex.errors import InputError
 from adamergex.models import (
     Backbone,
+    Head,
     at_once,
     forced_states,
     in_threads,
-    output_layer,
     prompt_ids,
 )
 from adamergex.score.batching import batches
@@ -171,8 +171,8 @@ def _tokens(
 ) -> TaughtTokens:
     sizes = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
     order = sorted(range(len(sizes)), key=sizes.__getitem__)
-    head = output_layer(backbone)
-    allowed = None if vocabulary is None else torch.tensor(vocabulary, device=head.device)
+    head = Head.of(backbone.model)
+    allowed = None if vocabulary is None else torch.tensor(vocabulary, device=head.weight.device)
     kept = head if allowed is None else head[allowed]
 
     def learnt(batch: list[int]) -> tuple[Tensor, Tensor]:
@@ -195,11 +195,11 @@ def _tokens(
     return TaughtTokens(torch.tensor(lengths), flat, ids, logs, over)
 
 
-def _likeliest(states: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
+def _likeliest(states: Tensor, head: Head) -> tuple[Tensor, Tensor]:
     """The likeliest tokens after each state, and log-probabilities: theirs, and of all others."""
     found: list[tuple[Tensor, Tensor]] = []
     for rows in states.split(_ROWS):
-        logs = (rows.to(head.dtype) @ head.T).float().log_softmax(-1)
+        logs = head.logits(rows).log_softmax(-1)
         best, ids = logs.topk(min(LIKELIEST, logs.shape[1]))
         others = logs.scatter_(1, ids, -torch.inf).logsumexp(-1, keepdim=True)
         found.append((ids.int().cpu(), torch.cat([best, others], dim=1).cpu()))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import kl_div
 
 from adamergex.errors import InputError
-from adamergex.models import Backbone, forced_states, output_layer, padded, prompt_ids
+from adamergex.models import Backbone, Head, forced_states, padded, prompt_ids
 from adamergex.score import Taught, TaughtTokens
 from adamergex.tasks import Example, Item
 from adamergex.train.loss import divergences
@@ -106,7 +106,7 @@ class _Tokens:
         starts = accumulate(lengths[:-1], initial=0)
         spans = [slice(s, s + n) for s, n in zip(starts, self.counts, strict=True)]
         self._ids, self._logs = (
-            [x[s].to(self._head.device) for s in spans] for x in (ids, learnt.logs)
+            [x[s].to(backbone.model.device) for s in spans] for x in (ids, learnt.logs)
         )
 
     def divergence(self, model: Any, chosen: Sequence[int]) -> Tensor:
@@ -123,7 +123,7 @@ class _Choices:
         self, backbone: Backbone, items: Sequence[Item], wanted: Tensor, most: int
     ) -> None:
         self._backbone = backbone
-        self._head = output_layer(backbone)
+        self._head = Head.of(backbone.model)
         rows = [
             [Example(item.prompt, choice, tail=item.tail) for choice in item.choices]
             for item in items
@@ -180,13 +180,13 @@ def _of_choices(scores: list[Tensor], wanted: list[Tensor]) -> Tensor:
     return torch.stack(found).sum()
 
 
-def _head(backbone: Backbone, learnt: TaughtTokens) -> tuple[Tensor, Tensor]:
+def _head(backbone: Backbone, learnt: TaughtTokens) -> tuple[Head, Tensor]:
     """The output layer of the tokens that are taught, and the places in it of the likeliest."""
-    head, over = output_layer(backbone), learnt.vocabulary
+    head, over = Head.of(backbone.model), learnt.vocabulary
     highest = int((learnt.ids if over is None else over).max())
     if highest >= len(head):
         needed = f"at most {len(head) - 1}, as the model has: T's own"
         raise InputError("distillation", "token", found=highest, needed=needed)
     if over is None:
         return head, learnt.ids
-    return head[over.to(head.device)], torch.searchsorted(over, learnt.ids.long())
+    return head[over.to(head.weight.device)], torch.searchsorted(over, learnt.ids.long())

@@ -97,10 +97,18 @@ def wrapped(backbone: Backbone, config: Any) -> Any:
     """The base with an adapter on it to be trained; `Backbone.restored` undoes it.
 
     With `bias` the base's own biases are trained in place.
+
+    Raises:
+        InputError: One of them is the output layer's, which losses take as it is.
     """
     own = list(backbone.model.parameters())
     model = get_peft_model(backbone.model, config)
     remember(model, (weight for weight in own if weight.requires_grad))
+    bias = getattr(backbone.model.get_output_embeddings(), "bias", None)
+    if backbone.family != "encoder" and bias is not None and bias.requires_grad:
+        backbone.restored(model)
+        needed = "layers below the output layer, which has one here"
+        raise InputError("adapter", "bias", found=config.bias, needed=needed)
     return model
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from trl.trainer.sft_trainer import SFTTrainer
 
-from adamergex.models import last_hidden
+from adamergex.models import Head, last_hidden
 from adamergex.train.loss import summed_cross_entropy
 from adamergex.train.parts import in_parts, tokens_at_once
 
@@ -146,7 +146,12 @@ class AdapterTrainer(SummedLoss, SFTTrainer):
 
     def __init__(self, *args: Any, vocabulary: list[int] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._vocabulary = None if vocabulary is None else torch.tensor(vocabulary)
+        head = Head.of(self.model)
+        self._vocabulary = None
+        if vocabulary is not None:
+            self._vocabulary = torch.tensor(vocabulary, device=head.weight.device)
+            head = head[self._vocabulary]
+        self._head = head
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None for a checkpoint: nobody reads it."""
@@ -162,12 +167,11 @@ class AdapterTrainer(SummedLoss, SFTTrainer):
             mask=inputs.get("attention_mask"),
             asked=None if positions is None else wanted[0].nonzero().flatten(),
         )
-        head, places = model.get_output_embeddings().weight, labels[wanted]
+        places = labels[wanted]
         if self._vocabulary is not None:
-            vocabulary = self._vocabulary.to(labels.device)
             # The vocabulary is sorted and holds every label: this finds each label's place in it.
-            head, places = head[vocabulary], torch.searchsorted(vocabulary, places)
-        return summed_cross_entropy(hidden[:, :-1][wanted], head, places)
+            places = torch.searchsorted(self._vocabulary, places)
+        return summed_cross_entropy(hidden[:, :-1][wanted], self._head, places)
 
     def _cost(self, rows: Sequence[Mapping[str, Any]]) -> int:
         lengths = [len(row["input_ids"]) for row in rows]
