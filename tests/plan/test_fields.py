@@ -89,6 +89,17 @@ class Case:
 
 CASES = [
     Case("model", {"model": "another/model"}, {"model"}),
+    *(
+        Case(
+            f"model_kwargs.{key}",
+            {"model_kwargs": {key: value}},
+            {"model"},
+            before={"methods": ["source-ft", "adamergex"]},
+        )
+        for key, value in (
+            ("dtype", "bfloat16"), ("attn_implementation", "eager"), ("quantization", "nf4"),
+        )
+    ),
     Case("adapter", {"adapter": {"type": "lora", "r": 3}}, {"train"}),
     Case(
         "adapter.type",
@@ -254,6 +265,11 @@ def test_how_many_processes_train_changes_nothing():
     assert alone == shared
     assert {step.kind for step in shared if (step.processes, step.shard) == (4, True)} == {"train"}
     assert {(step.processes, step.shard) for step in alone} == {(1, False)}
+
+
+def test_a_base_loaded_as_usual_changes_nothing():
+    usual = {"dtype": "float32", "attn_implementation": None, "quantization": None}
+    assert plan(BASE) == plan({**BASE, "model_kwargs": usual})
 
 
 TASK = {

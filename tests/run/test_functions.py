@@ -156,7 +156,7 @@ class LoadedError(Exception):
 
 @pytest.fixture
 def no_model(monkeypatch):
-    def refuse(*arguments):
+    def refuse(*arguments, **_):
         raise LoadedError(arguments)
 
     monkeypatch.setattr(score, "scored", refuse)

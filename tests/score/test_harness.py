@@ -136,7 +136,7 @@ def test_an_encoder_decoder_is_left_to_hflm(tmp_path, pairs):
 
 
 def test_what_it_does_not_take_is_refused(tiny_folder, tmp_path):
-    with pytest.raises(InputError, match="--model_args: found dtype, revision; needed pretrained"):
-        HarnessModel(str(tiny_folder), dtype="float16", revision="main", device="cuda:0")
+    with pytest.raises(InputError, match="--model_args: found revision; needed pretrained"):
+        HarnessModel(str(tiny_folder), revision="main", device="cuda:0")
     with pytest.raises(InputError, match="found an encoder"):
         HarnessModel(str(write_tiny("xlm-roberta", tmp_path)))

@@ -99,6 +99,12 @@ def _t5(config: Any, model: Any) -> Callable[[dict[str, Any]], Any]:
 
 _DECODERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "llama": _plain(t.LlamaConfig, t.LlamaForCausalLM, **_GROUPED),
+    # As wide as blocks of quantised weights are.
+    "llama-64": _plain(
+        t.LlamaConfig,
+        t.LlamaForCausalLM,
+        **{**_GROUPED, "hidden_size": 64, "intermediate_size": 128},
+    ),
     "mistral": _plain(t.MistralConfig, t.MistralForCausalLM, **_GROUPED, sliding_window=8),
     "qwen2": _plain(t.Qwen2Config, t.Qwen2ForCausalLM, **_GROUPED),
     "qwen3": _plain(t.Qwen3Config, t.Qwen3ForCausalLM, **_GROUPED, head_dim=8),

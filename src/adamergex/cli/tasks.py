@@ -75,6 +75,12 @@ def tasks(
 
 @click.command()
 @click.option("--model", metavar="NAME", required=True, help="Hub id, folder, GGUF or builtin:.")
+@click.option(
+    "--model-kwargs",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="dtype, attn_implementation, quantization or device_map; may be repeated.",
+)
 @click.option("--adapter", metavar="DIR", type=click.Path(path_type=Path), help="A PEFT adapter.")
 @click.option("--task", metavar="NAME", required=True, help="A task's name, or its .yaml file.")
 @click.option("--language", metavar="CODE", required=True, help="The language to measure in.")
@@ -96,6 +102,7 @@ def tasks(
 @options.debug
 def evaluate(
     model: str,
+    model_kwargs: tuple[str, ...],
     adapter: Path | None,
     task: str,
     language: str,
@@ -113,10 +120,18 @@ def evaluate(
     from adamergex.score import scored
     from adamergex.tasks import readings
 
+    how = _model_kwargs(model_kwargs)
     catalog = _catalog(task, data_files, recipe, max_samples, bad_rows)
     asked = catalog.rows(catalog.task(task), language, split)
     _say(readings(asked))
-    record = scored(model, adapter, asked.config, asked.files, allow_pickle=allow_pickle)
+    record = scored(
+        model,
+        adapter,
+        asked.config,
+        asked.files,
+        allow_pickle=allow_pickle,
+        model_kwargs=how,
+    )
     if output is not None:
         text = jsonlib.dumps(record, indent=1, ensure_ascii=False)
         output.write_text(text + "\n", encoding="utf-8")
@@ -168,6 +183,15 @@ def _say(lines: Sequence[str]) -> None:
 
     for line in lines:
         click.echo(printable(line), err=True)
+
+
+def _model_kwargs(given: tuple[str, ...]) -> dict[str, Any]:
+    """How the base is loaded, checked before anything is read."""
+    from adamergex.recipe import placed_model_kwargs
+
+    parts = [text.partition("=") for text in given]
+    pairs = {key: value for key, _, value in parts}
+    return placed_model_kwargs(pairs, "--model-kwargs").model_dump(exclude_none=True)
 
 
 def _catalog(

@@ -30,10 +30,10 @@ class Workshop:
         self.seed = seed
         self.catalog = Catalog.of(recipe)
         self.task = self.catalog.task(task)
-        self._model_name, self._model_files = _located(recipe)
-        self.model = Step(
-            "model", {"model": self._model_name}, label="prepare the model", files=self._model_files
-        )
+        name, self._model_files = _located(recipe)
+        how = recipe.model_kwargs.given()
+        self._base = {"model": name, **({"model_kwargs": how} if how else {})}
+        self.model = Step("model", self._base, label="prepare the model", files=self._model_files)
 
     def task_adapter(self, language: str) -> Step:
         """The target task trained in one language with its labels: T in the source language."""
@@ -81,7 +81,7 @@ class Workshop:
             for code in (self.recipe.source, language)
         )
         config = {
-            "model": self._model_name, "data": asked.config, "vocabulary": "full",
+            **self._base, "data": asked.config, "vocabulary": "full",
             "by_choice": False,
         }  # fmt: skip
         taught = Step(
@@ -117,7 +117,7 @@ class Workshop:
     def start(self) -> Step:
         """The adapter that every training of a seed begins with."""
         config = {
-            "model": self._model_name, "adapter": self.recipe.adapter.fields, "seed": self.seed,
+            **self._base, "adapter": self.recipe.adapter.fields, "seed": self.seed,
         }  # fmt: skip
         return Step("start", config, self._inputs(), label="the adapter before any training",
                     files=self._model_files)  # fmt: skip
@@ -128,7 +128,7 @@ class Workshop:
         asked = self.unlabelled(reference, source)
         files = self._files(asked)
         config = {
-            "model": self._model_name,
+            **self._base,
             "data": asked.config,
             "vocabulary": self.recipe.training.vocabulary,
             # Where choices are other ones in each language, no token is the right one in both.
@@ -217,7 +217,7 @@ class Workshop:
         prompting: Mapping[str, Any] | None = None,
     ) -> Step:
         """An adapter's, or the base model's, answers to questions."""
-        config = {"model": self._model_name, "data": asked.config}
+        config = {**self._base, "data": asked.config}
         if prompting:
             config["prompting"] = dict(prompting)
         inputs = {"model": self.model} | ({"adapter": adapter} if adapter else {})
@@ -233,7 +233,7 @@ class Workshop:
     def diverging(self, adapter: Step, reference: Reference, language: str, label: str) -> Step:
         """How far an adapter's answers are from T's, on rows of a reference that were held out."""
         rows = self.unlabelled(reference, language, projected=True)
-        config = {"model": self._model_name, "data": {**rows.config, "part": "held"}}
+        config = {**self._base, "data": {**rows.config, "part": "held"}}
         inputs = self._inputs(adapter=adapter, taught=self._taught(reference, language))
         return Step("diverge", config, inputs, label=f"score {label}", files=self._files(rows))
 
@@ -246,7 +246,7 @@ class Workshop:
 
     def _training(self, rows: Data, overrides: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            "model": self._model_name,
+            **self._base,
             "training": {**self.recipe.training.given(), **overrides},
             "vocabulary": self.recipe.training.vocabulary,
             "data": rows.config,

@@ -36,7 +36,7 @@ class Backbone:
     """A base model, never changed but for the length of a `with`.
 
     Attributes:
-        model: With the output layer that its family trains, in float32, evaluation mode.
+        model: With the output layer that its family trains, in evaluation mode.
         tokenizer: Its tokenizer.
         family: `decoder`, `encoder-decoder` or `encoder`.
     """
@@ -143,7 +143,8 @@ class Backbone:
             changes = self._changes(adapter, checkpoint)
             _tell(_said_of(self.model, adapter, checkpoint, changes), None)
         if changes is None:
-            raise InputError(adapter, found="no plain LoRA", needed="LoRA, to train on top of it")
+            needed = "LoRA and a base in float32, to train on top of it"
+            raise InputError(adapter, found="another adapter, or another base", needed=needed)
         with _added(changes):
             yield
 
@@ -201,6 +202,8 @@ def _weight_changes(model: Any, checkpoint: Checkpoint) -> list[tuple[Tensor, Te
     for name in checkpoint.layout.modules:
         module = model.get_submodule(model_module(name))
         if not isinstance(module, torch.nn.Linear) or module is model.get_output_embeddings():
+            return None
+        if module.weight.dtype != torch.float32:  # a small change would be rounded away
             return None
         product = update(checkpoint, name)
         if product.shape != module.weight.shape:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import logging
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 import torch
@@ -17,6 +19,7 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BitsAndBytesConfig,
     set_seed,
 )
 
@@ -28,11 +31,13 @@ from adamergex.models.builtin import BUILTIN, prepared
 from adamergex.models.head import check_output_layer
 from adamergex.models.sharding import divided
 from adamergex.plain import check_downloaded
+from adamergex.recipe import PlacedModelKwargs, placed_model_kwargs
 
 __all__ = ["backbone", "backbone_family", "own_backbone", "tokenizer", "unload"]
 
 _ENCODERS = ("ForMaskedLM", "ForSequenceClassification", "ForTokenClassification", "Model")
 _MODEL = "a model that transformers loads"
+_AS_USUAL = PlacedModelKwargs()
 
 
 @lru_cache(maxsize=8)
@@ -46,28 +51,41 @@ def backbone_family(name: str) -> str:
     return "encoder" if made_as.endswith(_ENCODERS) and _masked(config) else "decoder"
 
 
-def backbone(name: str, labels: int | None = None) -> Backbone:
+def backbone(
+    name: str, labels: int | None = None, model_kwargs: Mapping[str, Any] | None = None
+) -> Backbone:
     """The backbone of that name, loaded once in this process however it is asked for.
 
     Args:
         name: A Hub id, a folder, a .gguf file, or `builtin:gemma-3-270m`.
         labels: For encoders: the size of the classification head; None for masked LM. Others have
             one output layer.
+        model_kwargs: Values of recipe.PlacedModelKwargs.
 
     Raises:
         InputError: A model that makes its logits in another way than `Head` does.
     """
-    return _resident(name, labels if backbone_family(name) == "encoder" else None)
+    encoder = backbone_family(name) == "encoder"
+    how = placed_model_kwargs(model_kwargs or {}, "model_kwargs")
+    return _resident(name, labels if encoder else None, cast(Any, how))
 
 
-def own_backbone(name: str, labels: int | None = None) -> Backbone:
+def own_backbone(
+    name: str, labels: int | None = None, how: PlacedModelKwargs = _AS_USUAL
+) -> Backbone:
     """As `backbone`, but loaded anew, for the caller alone: an adapter may stay on it."""
     family = backbone_family(name)
     with _readable(name):
-        model = _loaded(name, family, labels)
+        model = _loaded(name, family, labels, how)
         reader = AutoTokenizer.from_pretrained(**_source(name))
     # Divided before it is moved: the whole may be too large for one GPU.
-    divided(name, model).to("cuda" if torch.cuda.is_available() else "cpu")
+    divided(name, model)
+    if how.quantization is None:  # else it is where it has to be
+        model.to(_device(how))
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes would lay 4 bits out anew, through which it has no gradient.
+            module.support_avx512bf16_for_cpu = False
     model.eval()
     model.requires_grad_(False)
     if family != "encoder":
@@ -75,7 +93,7 @@ def own_backbone(name: str, labels: int | None = None) -> Backbone:
     if family == "decoder":
         asked_only(model)
     if family == "encoder":
-        _share_body(name, model.base_model)
+        _share_body((name, how), model.base_model)
     return Backbone(model, reader, family)
 
 
@@ -87,22 +105,22 @@ def unload() -> None:
     _resident.cache_clear()
 
 
-_BODIES: WeakValueDictionary[str, Any] = WeakValueDictionary()
+_BODIES: WeakValueDictionary[tuple[str, PlacedModelKwargs], Any] = WeakValueDictionary()
 """The layers of each encoder that is kept."""
 
 
-def _share_body(name: str, body: Any) -> None:
+def _share_body(key: tuple[str, PlacedModelKwargs], body: Any) -> None:
     """Has an encoder use the memory of its layers that are kept already, below another head.
 
     Each change of a backbone's weights is undone before another is used.
     """
-    kept = _BODIES.setdefault(name, body)
+    kept = _BODIES.setdefault(key, body)
     if kept is body:
         return
     weights = dict(kept.named_parameters())
-    for key, weight in body.named_parameters():
-        if key in weights and torch.equal(weight, weights[key]):
-            weight.data = weights[key].data
+    for name, weight in body.named_parameters():
+        if name in weights and torch.equal(weight, weights[name]):
+            weight.data = weights[name].data
 
 
 def tokenizer(name: str) -> Backbone:
@@ -114,9 +132,13 @@ def tokenizer(name: str) -> Backbone:
     return Backbone(model, reader, backbone_family(name))
 
 
-def _loaded(name: str, family: str, labels: int | None) -> Any:
+def _loaded(name: str, family: str, labels: int | None, how: PlacedModelKwargs) -> Any:
     """The model with the head that its family trains."""
-    options: dict[str, Any] = {"dtype": torch.float32, **_source(name)}
+    options: dict[str, Any] = {"dtype": getattr(torch, how.dtype), **_source(name)}
+    if how.attn_implementation is not None:
+        options["attn_implementation"] = how.attn_implementation
+    if how.quantization is not None:
+        options |= _quantised(family, how)
     if family == "decoder":
         return AutoModelForCausalLM.from_pretrained(**options)
     if family == "encoder-decoder":
@@ -125,6 +147,32 @@ def _loaded(name: str, family: str, labels: int | None) -> Any:
         return AutoModelForMaskedLM.from_pretrained(**options)
     set_seed(0)  # the head is new, and drawn at random
     return AutoModelForSequenceClassification.from_pretrained(**options, num_labels=labels)
+
+
+def _device(how: PlacedModelKwargs) -> str:
+    return how.device_map or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _quantised(family: str, how: PlacedModelKwargs) -> dict[str, Any]:
+    """What transformers needs to quantise weights as it reads them."""
+    if family == "encoder":
+        needed = "none, for an encoder"
+        raise InputError("model_kwargs", "quantization", found=how.quantization, needed=needed)
+    if find_spec("bitsandbytes") is None:
+        found = f"{how.quantization}, without bitsandbytes"
+        needed = "pip install 'adamergex[quantization]'"
+        raise InputError("model_kwargs", "quantization", found=found, needed=needed)
+    # It says at each product that what comes in is cast.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    if how.quantization == "int8":
+        config = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=getattr(torch, how.dtype),
+        )
+    return {"quantization_config": config, "device_map": {"": _device(how)}}
 
 
 def _source(name: str) -> dict[str, Any]:

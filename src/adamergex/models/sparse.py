@@ -88,6 +88,9 @@ def sparse_changes(model: Any, folder: Path) -> list[tuple[Tensor, Tensor]]:
         if weight is None:
             needed = f"a weight of the base model{nearest(name, weights)}"
             raise InputError(folder, found=name, needed=needed)
+        if weight.dtype != torch.float32:
+            found = str(weight.dtype).removeprefix("torch.")
+            raise InputError("model_kwargs", name, found=found, needed="float32, to be changed")
         if len(index) and index[-1] >= weight.numel():
             raise InputError(folder, name, found=int(index[-1]), needed=f"below {weight.numel()}")
         change = torch.zeros(weight.numel(), dtype=weight.dtype, device=weight.device)

@@ -47,6 +47,7 @@ def check(recipe: Recipe) -> None:
     if twice:
         raise InputError("tasks", found=f"{twice[0]} twice", needed="names that differ")
     _check_data_files(recipe, catalog, tasks)
+    _check_base(recipe)
     _check_methods(recipe)
     _check_references(recipe)
     _check_held_out(recipe)
@@ -72,6 +73,18 @@ def _check_data_files(recipe: Recipe, catalog: Catalog, tasks: list[Task]) -> No
     for name in recipe.data_files:
         if name not in read:
             raise InputError("data_files", found=name, needed=" or ".join(sorted(read)))
+
+
+def _check_base(recipe: Recipe) -> None:
+    """What a base model that is not in float32, or is quantised, cannot do."""
+    how = recipe.model_kwargs
+    changing = {"madx", "lt-sft"} & {*recipe.methods}
+    if changing and not how.plain:
+        needed = f"dtype float32 and no quantization, for {min(changing)}: it changes weights"
+        raise InputError("model_kwargs", found=how.given(), needed=needed)
+    if how.quantization is not None and recipe.parallel.shard:
+        needed = "none, where parallel.shard divides the weights"
+        raise InputError("model_kwargs", "quantization", found=how.quantization, needed=needed)
 
 
 def _check_methods(recipe: Recipe) -> None:

@@ -11,10 +11,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from adamergex.errors import InputError
+from adamergex.recipe.bases import PlacedModelKwargs
 from adamergex.recipe.plain_yaml import parsed_yaml, read_yaml
 from adamergex.recipe.schema import Recipe
 
-__all__ = ["demo_recipe", "load_recipe", "recipe_from"]
+__all__ = ["demo_recipe", "load_recipe", "placed_model_kwargs", "recipe_from"]
 
 
 def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
@@ -42,6 +43,14 @@ def recipe_from(text: str, name: object, folder: Path, changes: Sequence[str] = 
     if not isinstance(content, dict):
         raise InputError(name, found=type(content).__name__, needed="a mapping")
     return _recipe(content, name, folder, changes)
+
+
+def placed_model_kwargs(given: Mapping[str, Any], name: object) -> PlacedModelKwargs:
+    """How a base model is loaded, from names and values; errors are about `name`."""
+    try:
+        return PlacedModelKwargs.model_validate(given)
+    except ValidationError as error:
+        raise _explained(error, name, PlacedModelKwargs) from None
 
 
 def _recipe(content: dict[str, Any], name: object, folder: Path, changes: Sequence[str]) -> Recipe:
@@ -88,13 +97,13 @@ def _index(place: list[Any], key: str, change: str) -> int:
     return int(key)
 
 
-def _explained(error: ValidationError, name: object) -> InputError:
+def _explained(error: ValidationError, name: object, model: Any = Recipe) -> InputError:
     """The first error, at its path in the file."""
     first = error.errors()[0]
     where = [part for part in first["loc"] if not _is_branch(part)]
     field = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in where).lstrip(".")
     if first["type"] == "extra_forbidden":
-        known = sorted(_keys_at(where[:-1]))
+        known = sorted(_keys_at(where[:-1], model))
         near = difflib.get_close_matches(str(where[-1]), known, n=1)
         hint = f"{near[0]}?" if near else "one of " + ", ".join(known)
         return InputError(name, field, found="a key that there is not", needed=hint)
@@ -112,9 +121,8 @@ def _is_branch(part: object) -> bool:
     )
 
 
-def _keys_at(where: Iterable[Any]) -> set[str]:
-    """The keys that the schema has at a path."""
-    model: Any = Recipe
+def _keys_at(where: Iterable[Any], model: Any) -> set[str]:
+    """The keys that a schema has at a path."""
     for part in where:
         if isinstance(part, str) and isinstance(model, type) and issubclass(model, BaseModel):
             field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from adamergex.recipe.bases import ModelKwargs
 from adamergex.recipe.training import Parallel, Section, Trainer, Training
 
 __all__ = [
@@ -216,6 +217,7 @@ class Recipe(Section):
             `builtin:gemma-3-270m`.
         base_model: What adapters to deploy call their base, where `model` is a place on this
             machine: its id on the Hub. It changes nothing else.
+        model_kwargs: How it is loaded, in transformers' words.
         adapter: Its structure, in PEFT's words.
         source: The language that has labels.
         targets: The languages to serve.
@@ -239,6 +241,7 @@ class Recipe(Section):
 
     model: _Name
     base_model: _Name | None = None
+    model_kwargs: ModelKwargs = ModelKwargs()
     adapter: Adapter = Adapter()
     source: _Code
     targets: Annotated[tuple[_Code, ...], BeforeValidator(_listed), Field(min_length=1)]

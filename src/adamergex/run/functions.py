@@ -36,9 +36,10 @@ def prepare_model(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa:
     """Loads the backbone once, which converts or downloads it the first time."""
     from adamergex.models import backbone
 
-    base = backbone(model_of(config, inputs))
-    parameters = sum(p.numel() for p in base.model.parameters())
-    return {"parameters": parameters, "family": base.family}
+    base = backbone(model_of(config, inputs), None, config.get("model_kwargs"))
+    parameters = base.model.num_parameters()  # a weight of 4 bits shares its byte with another
+    size = base.model.get_memory_footprint()
+    return {"parameters": parameters, "family": base.family, "bytes": size}
 
 
 def merge(config: Config, inputs: Inputs, out: Path) -> Record:
@@ -85,7 +86,14 @@ def score(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
 
     adapter = inputs["adapter"] / "adapter" if "adapter" in inputs else None
     model = model_of(config, inputs)
-    record = scored(model, adapter, config["data"], inputs, config.get("prompting"))
+    record = scored(
+        model,
+        adapter,
+        config["data"],
+        inputs,
+        config.get("prompting"),
+        model_kwargs=config.get("model_kwargs"),
+    )
     for notice in record.get("notices", []):
         logging.getLogger("adamergex").warning("adamergex: %s", notice)
     return record

@@ -23,7 +23,9 @@ WITH_MODEL = ("model", "train", "train-sparse", "start", "teach", "distil", "div
 
 _MOST = 4
 _FLOAT = 4
-"""Bytes of a float32, in which models are run."""
+"""Bytes of a float32, in which models are run by default."""
+_BYTES = {"bfloat16": 2, "float16": 2, "int8": 1.5, "nf4": 1}
+"""Bytes of a weight otherwise; of quantised ones at most: embeddings are not."""
 _BESIDE = 1.9e9
 """Bytes that a worker has beside its weights: libraries 0.6, the rest activations and logits.
 
@@ -61,7 +63,7 @@ def workers_for(steps: Iterable[Step], wanted: int | None, weights: float | None
     Args:
         steps: What is to be done.
         wanted: How many the user wants; None to choose.
-        weights: Bytes of the base model's in float32; None where unknown.
+        weights: Bytes of the base model's in memory; None where unknown.
     """
     steps = list(steps)
     processes = max(map(processes_of, steps))
@@ -106,7 +108,7 @@ def _shared_out(devices: list[str], workers: int) -> list[list[str]]:
 
 
 def weights_of(last: Step, store: Steps) -> float | None:
-    """Bytes of the base model's weights in float32; None where they are not known before it loads.
+    """Bytes of the base model's weights in memory; None where they are not known before it loads.
 
     Args:
         last: The step that is wanted.
@@ -114,10 +116,18 @@ def weights_of(last: Step, store: Steps) -> float | None:
     """
     for step in in_order([last]):
         if step.kind == "model":
-            counted = store.record(step).get("parameters") if store.finished(step) else None
-            parameters = counted or _parameters(step)
-            return None if parameters is None else _FLOAT * parameters
+            record = store.record(step) if store.finished(step) else {}
+            if "bytes" in record:
+                return record["bytes"]
+            parameters = record.get("parameters") or _parameters(step)
+            return None if parameters is None else _width_in(step) * parameters
     return None
+
+
+def _width_in(step: Step) -> float:
+    """Bytes of a weight in memory, as the step has it loaded."""
+    how = step.config.get("model_kwargs", {})
+    return _BYTES.get(how.get("quantization") or how.get("dtype"), _FLOAT)
 
 
 def _parameters(step: Step) -> float | None:

@@ -54,7 +54,7 @@ def _base(config: Config, inputs: Inputs, classes: int | None = None) -> Any:
     """The base model, under the name by which adapters are to know it."""
     from adamergex.models import backbone
 
-    base = backbone(model_of(config, inputs), classes)
+    base = backbone(model_of(config, inputs), classes, config.get("model_kwargs"))
     name = _NAMES.get().get(config["model"])
     if name is not None:
         base.model.name_or_path = base.model.config.name_or_path = name

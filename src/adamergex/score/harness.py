@@ -14,12 +14,14 @@ from lm_eval.models.huggingface import HFLM
 
 from adamergex.errors import InputError
 from adamergex.models import Backbone, Tokens, own_backbone
+from adamergex.recipe import PlacedModelKwargs, placed_model_kwargs
 from adamergex.score.decoders import Answer, token_likelihoods
 
 __all__ = ["HarnessModel"]
 
 _HFLM: Any = HFLM  # its decorator hides what it is from type checkers
 
+_OPTIONS = ("pretrained", "peft", "batch_size", "max_length", "add_bos_token")
 _BATCH = 32
 """Rows written at once: a step costs about as much for many rows as for one."""
 
@@ -38,8 +40,9 @@ class HarnessModel(_HFLM):
             taken as 32.
         max_length: The most tokens of prompt and answer together.
         add_bos_token: Whether texts begin with that token; None for the tokenizer's own way.
-        options: Refused, but for `device` and `max_batch_size`, which lm_eval always gives: the
-            model is on a GPU where there is one.
+        options: dtype, attn_implementation, quantization and device_map; see models.backbone. All
+            others are refused, but for `device` and `max_batch_size`, which lm_eval always gives:
+            the model is on a GPU where there is one.
 
     Raises:
         InputError: An encoder; an option that there is not.
@@ -54,12 +57,14 @@ class HarnessModel(_HFLM):
         add_bos_token: bool | None = None,
         **options: Any,
     ) -> None:
+        given = {key: options.pop(key) for key in PlacedModelKwargs.model_fields if key in options}
+        how = placed_model_kwargs(given, "--model_args")
         unknown = options.keys() - {"device", "max_batch_size"}
         if unknown:
-            needed = "pretrained, peft, batch_size, max_length or add_bos_token"
+            needed = ", ".join((*_OPTIONS, *PlacedModelKwargs.model_fields))
             raise InputError("--model_args", found=", ".join(sorted(unknown)), needed=needed)
         # Not the one that others in this process have: the adapter stays in its weights.
-        base = own_backbone(pretrained) if isinstance(pretrained, str) else pretrained
+        base = own_backbone(pretrained, how=how) if isinstance(pretrained, str) else pretrained
         if base.family == "encoder":
             needed = "a decoder or an encoder-decoder, which can write free text"
             raise InputError("model", found="an encoder", needed=needed)

@@ -26,6 +26,7 @@ def scored(
     prompting: Mapping[str, Any] | None = None,
     *,
     allow_pickle: bool = False,
+    model_kwargs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A model, or an adapter on it, measured on the questions that a description means.
 
@@ -36,13 +37,14 @@ def scored(
         files: SHA-256 -> path, for `asked`.
         prompting: See `measured`.
         allow_pickle: Whether adapter_model.bin may be read.
+        model_kwargs: See models.backbone.
 
     Returns:
         As `measured`, and `notices` where there is something to know of the rows or the adapter.
     """
     found = questions(asked, files)
     encoder = backbone_family(model) == "encoder"
-    base = backbone(model, len(found.items[0].choices) if encoder else None)
+    base = backbone(model, len(found.items[0].choices) if encoder else None, model_kwargs)
     said = found.left_out
     with base.adapted(adapter, allow_pickle=allow_pickle, notices=said) as adapted:
         record = measured(base, adapted, found, prompting)

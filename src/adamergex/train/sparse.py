@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from adamergex.errors import InputError
 from adamergex.models import Backbone, write_sparse
 from adamergex.tasks import Example
 from adamergex.train.adapter import tokenised, trained
@@ -50,6 +51,9 @@ def train_sparse(
     Returns:
         As train_adapter, of the second training, with density, kept and trainable.
     """
+    if any(weight.dtype != torch.float32 for weight in backbone.model.parameters()):
+        needed = "float32 and no quantization, for a fine-tuning of the model itself"
+        raise InputError("model_kwargs", found="another type of weights", needed=needed)
     arguments = {**training, "weight_decay": 0.0}
     with backbone.upon(beneath):
         tokens = tokenised(backbone, rows, training, vocabulary)

@@ -145,7 +145,11 @@ class AdapterTrainer(SummedLoss, SFTTrainer):
     """
 
     def __init__(self, *args: Any, vocabulary: list[int] | None = None, **kwargs: Any) -> None:
+        # TRL has adapters of quantised models in bfloat16, where a small step changes nothing.
+        before = [(p, p.data) for p in kwargs["model"].parameters() if p.requires_grad]
         super().__init__(*args, **kwargs)
+        for parameter, value in before:
+            parameter.data = value.to(parameter.device)
         head = Head.of(self.model)
         self._vocabulary = None
         if vocabulary is not None:
