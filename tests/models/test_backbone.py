@@ -1,12 +1,14 @@
 """Which models are taken, how a row is spelt for them, and which adapters do not fit."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
 from adamergex.errors import InputError
-from adamergex.models import Backbone, backbone
+from adamergex.models import Backbone, backbone, own_backbone
 from adamergex.tasks import Example
 from tests.support.backbones import (
     ROWS,
@@ -38,6 +40,23 @@ def test_encoders_with_different_heads_have_their_layers_in_common(tmp_path):
     alone = AutoModelForSequenceClassification.from_pretrained(tmp_path, num_labels=2)
     for key, value in alone.base_model.state_dict().items():
         assert torch.equal(value, sorts.model.base_model.state_dict()[key])
+
+
+def test_loading_says_nothing(tmp_path, capfd):
+    """A new head begins without weights, which transformers reports as a table."""
+    said = []
+    handler = logging.Handler()
+    handler.emit = said.append
+    logger = logging.getLogger("transformers")
+    name = str(write_tiny("xlm-roberta", tmp_path))
+    capfd.readouterr()  # the bar of writing it
+    logger.addHandler(handler)
+    try:
+        own_backbone(name, 3)
+    finally:
+        logger.removeHandler(handler)
+    assert said == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_text_begins_with_the_token_that_says_so(tiny):

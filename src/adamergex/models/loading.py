@@ -22,6 +22,7 @@ from transformers import (
     BitsAndBytesConfig,
     set_seed,
 )
+from transformers.utils import logging as verbosity
 
 from adamergex.checkpoint import cut_short
 from adamergex.errors import AdamergexError, InputError
@@ -75,7 +76,7 @@ def own_backbone(
 ) -> Backbone:
     """As `backbone`, but loaded anew, for the caller alone: an adapter may stay on it."""
     family = backbone_family(name)
-    with _readable(name):
+    with _readable(name), _quietly():
         model = _loaded(name, family, labels, how)
         reader = AutoTokenizer.from_pretrained(**_source(name))
     # Divided before it is moved: the whole may be too large for one GPU.
@@ -187,6 +188,20 @@ def _source(name: str) -> dict[str, Any]:
         repository, _, revision = name.partition("@")
         found |= {"pretrained_model_name_or_path": repository, "revision": revision}
     return found
+
+
+@contextmanager
+def _quietly() -> Generator[None]:
+    """Has transformers neither draw bars nor list the weights that a new head begins without."""
+    level, bars = verbosity.get_verbosity(), verbosity.is_progress_bar_enabled()
+    verbosity.set_verbosity_error()
+    verbosity.disable_progress_bar()
+    try:
+        yield
+    finally:
+        verbosity.set_verbosity(level)
+        if bars:
+            verbosity.enable_progress_bar()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -40,6 +41,9 @@ def start_worker(threads: int, devices: Any = None) -> None:
 def set_up(threads: int) -> None:
     """Sets a process that does steps up: its threads, nothing on the terminal but errors."""
     os.environ["TQDM_DISABLE"] = "1"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for name in ("accelerate", "datasets", "peft", "trl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # Spawned workers read these when torch loads its thread pools.
     os.environ["OMP_NUM_THREADS"] = str(threads)
