@@ -7,7 +7,7 @@ from rich.text import Text
 
 from adamergex.errors import InputError, printable
 from adamergex.methods import Catalog
-from adamergex.models import Backbone, tokenizer
+from adamergex.models import Backbone, Tokens, tokenizer
 from adamergex.recipe import Recipe, Reference
 from adamergex.tasks import FROM_T, READING, Data, Example, asked, examples, readings
 
@@ -23,6 +23,7 @@ def print_preview(recipe: Recipe) -> None:
     console = Console(highlight=False, soft_wrap=True)
     local = recipe.folder / recipe.model
     tokens = tokenizer(str(local.resolve()) if local.exists() else recipe.model)
+    tokens = tokens.chatting(recipe.chat())
     for name in recipe.tasks:
         task = catalog.task(name)
         rows = catalog.rows(task, recipe.source, "train")
@@ -71,8 +72,15 @@ def _show(console: Console, title: str, rows: Data, tokens: Backbone, recipe: Re
     )
     for line in readings(rows):
         console.print(Text(printable(line), "dim"))
-    console.print(_marked(found[0]))
+    console.print(_marked(found[0]) if tokens.chat is None else _spelt(tokens, split[0]))
     console.print()
+
+
+def _spelt(tokens: Backbone, row: Tokens) -> Text:
+    """A turn of a chat as its template spells it."""
+    parts = (row.ids[: row.prompt_length], row.answer)
+    prompt, answer = (printable(tokens.tokenizer.decode(ids), also="\n\t") for ids in parts)
+    return Text.assemble((prompt, "dim"), (answer, "bold green"))
 
 
 def _marked(row: Example) -> Text:

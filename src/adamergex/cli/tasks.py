@@ -81,6 +81,10 @@ def tasks(
     multiple=True,
     help="dtype, attn_implementation, quantization or device_map; may be repeated.",
 )
+@click.option(
+    "--apply-chat-template", is_flag=True, help="Put prompts as turns of a chat, by the template."
+)
+@click.option("--system-instruction", metavar="TEXT", help="What the system says before each.")
 @click.option("--adapter", metavar="DIR", type=click.Path(path_type=Path), help="A PEFT adapter.")
 @click.option("--task", metavar="NAME", required=True, help="A task's name, or its .yaml file.")
 @click.option("--language", metavar="CODE", required=True, help="The language to measure in.")
@@ -103,6 +107,8 @@ def tasks(
 def evaluate(
     model: str,
     model_kwargs: tuple[str, ...],
+    apply_chat_template: bool,
+    system_instruction: str | None,
     adapter: Path | None,
     task: str,
     language: str,
@@ -131,6 +137,7 @@ def evaluate(
         asked.files,
         allow_pickle=allow_pickle,
         model_kwargs=how,
+        chat=_chat(apply_chat_template, system_instruction),
     )
     if output is not None:
         text = jsonlib.dumps(record, indent=1, ensure_ascii=False)
@@ -192,6 +199,16 @@ def _model_kwargs(given: tuple[str, ...]) -> dict[str, Any]:
     parts = [text.partition("=") for text in given]
     pairs = {key: value for key, _, value in parts}
     return placed_model_kwargs(pairs, "--model-kwargs").model_dump(exclude_none=True)
+
+
+def _chat(apply_chat_template: bool, system_instruction: str | None) -> dict[str, Any]:
+    from adamergex.errors import InputError
+
+    if system_instruction is not None and not apply_chat_template:
+        needed = "--apply-chat-template with it"
+        raise InputError("--system-instruction", found=system_instruction, needed=needed)
+    options = {"system_instruction": system_instruction}
+    return {"apply_chat_template": True, **options} if apply_chat_template else {}
 
 
 def _catalog(

@@ -32,8 +32,10 @@ class Workshop:
         self.task = self.catalog.task(task)
         name, self._model_files = _located(recipe)
         how = recipe.model_kwargs.given()
-        self._base = {"model": name, **({"model_kwargs": how} if how else {})}
-        self.model = Step("model", self._base, label="prepare the model", files=self._model_files)
+        loaded = {"model": name, **({"model_kwargs": how} if how else {})}
+        chat = recipe.chat()
+        self._base = {**loaded, **({"chat": chat} if chat else {})}
+        self.model = Step("model", loaded, label="prepare the model", files=self._model_files)
 
     def task_adapter(self, language: str) -> Step:
         """The target task trained in one language with its labels: T in the source language."""

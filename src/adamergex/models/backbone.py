@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from adamergex.algebra import wide
 from adamergex.checkpoint import Checkpoint, LoraConfig, model_module, open_checkpoint
 from adamergex.errors import InputError
 from adamergex.merging import update
+from adamergex.models.chat import Chat
 from adamergex.models.forward import has_prefix, last_hidden, packed, padded
 from adamergex.models.landing import attached, changes_nothing, fits, land, put_back
 from adamergex.models.sharding import like
@@ -39,11 +40,29 @@ class Backbone:
         model: With the output layer that its family trains, in evaluation mode.
         tokenizer: Its tokenizer.
         family: `decoder`, `encoder-decoder` or `encoder`.
+        chat: How prompts are put to it as turns of a chat; None for running text.
     """
 
     model: Any
     tokenizer: Any
     family: str = "decoder"
+    chat: Chat | None = None
+
+    def chatting(self, options: Mapping[str, Any] | None) -> Backbone:
+        """The same model, asked as its tokenizer's chat template has it.
+
+        Args:
+            options: `apply_chat_template`, and with it `system_instruction`; None for running text.
+
+        Raises:
+            InputError: It is no decoder.
+        """
+        if not (options or {}).get("apply_chat_template"):
+            return self
+        if self.family != "decoder":
+            found = f"true, for an {self.family}"
+            raise InputError("apply_chat_template", found=found, needed="false, or a decoder")
+        return replace(self, chat=Chat((options or {}).get("system_instruction")))
 
     @property
     def positions(self) -> int:
@@ -69,12 +88,22 @@ class Backbone:
         """
         most = self.positions if max_length is None else min(max_length, self.positions)
         if self.family == "decoder":
-            return row_tokens(self.tokenizer, rows, end=end, most=most)
+            return self._decoder_tokens(rows, end, most)
         if self.family == "encoder-decoder":
             return [pair_tokens(self.tokenizer, row, end=end, most=most) for row in rows]
         texts = [row.prompt or row.completion for row in rows]
         cut = [self.tokenizer(text, truncation=True, max_length=most).input_ids for text in texts]
         return [Tokens(ids, len(ids)) for ids in cut]
+
+    def _decoder_tokens(self, rows: Sequence[Example], end: bool, most: int) -> list[Tokens]:
+        if self.chat is None:
+            return row_tokens(self.tokenizer, rows, end=end, most=most)
+        asked = [row for row in rows if row.prompt]
+        made = iter(self.chat.all_tokens(self.tokenizer, asked, end=end, most=most))
+        plain = iter(
+            row_tokens(self.tokenizer, [r for r in rows if not r.prompt], end=end, most=most)
+        )
+        return [next(made if row.prompt else plain) for row in rows]
 
     def hidden(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 
 from adamergex.tasks import Example
 
-__all__ = ["Tokens", "pair_tokens", "row_tokens", "shortened"]
+__all__ = ["Tokens", "fitted", "pair_tokens", "row_tokens", "shortened"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,9 @@ class Tokens:
         return self.ids[self.prompt_length :]
 
 
-def row_tokens(tok: Any, rows: Sequence[Example], *, end: bool, most: int | None) -> list[Tokens]:
+def row_tokens(
+    tok: Any, rows: Sequence[Example], *, end: bool, most: int | None, begin: bool = True
+) -> list[Tokens]:
     """Rows for a decoder, each one text, split where the prompt's own tokens end.
 
     As in lm-evaluation-harness, white space at the end of the prompt belongs to the completion, and
@@ -41,11 +43,12 @@ def row_tokens(tok: Any, rows: Sequence[Example], *, end: bool, most: int | None
         end: Whether to add the end-of-text token: a model must learn to stop.
         most: The most tokens. The prompt is cut before its tail, if it has one, or on the left;
             then the completion on the right.
+        begin: Whether to add the token that begins texts; a chat's template has it.
     """
     if not rows:
         return []
     rows = [row if most is None else _with_room(tok, row, most, row.completion) for row in rows]
-    start = [] if tok.bos_token_id is None else [tok.bos_token_id]
+    start = [] if tok.bos_token_id is None or not begin else [tok.bos_token_id]
     ending = [tok.eos_token_id] if end else []
     prompts = list(dict.fromkeys(row.prompt.rstrip() for row in rows))
     lengths = map(len, tok(prompts, add_special_tokens=False).input_ids)
@@ -56,7 +59,7 @@ def row_tokens(tok: Any, rows: Sequence[Example], *, end: bool, most: int | None
         split = splits[row.prompt.rstrip()]
         # What ended one text begins the next.
         before = start if start or split else [tok.eos_token_id]
-        found.append(_fitted(before, ids[:split], [*ids[split:], *ending], most))
+        found.append(fitted(before, ids[:split], [*ids[split:], *ending], most))
     return found
 
 
@@ -105,7 +108,8 @@ def _with_room(tok: Any, row: Example, most: int, after: str) -> Example:
     return replace(row, prompt=shortened(tok, row.prompt, row.tail, room))
 
 
-def _fitted(start: list[int], prompt: list[int], completion: list[int], most: int | None) -> Tokens:
+def fitted(start: list[int], prompt: list[int], completion: list[int], most: int | None) -> Tokens:
+    """A row of at most `most` tokens: the prompt is cut on the left, then the completion."""
     if most is not None:
         completion = completion[: most - len(start)]
         room = most - len(start) - len(completion)

@@ -218,6 +218,9 @@ class Recipe(Section):
         base_model: What adapters to deploy call their base, where `model` is a place on this
             machine: its id on the Hub. It changes nothing else.
         model_kwargs: How it is loaded, in transformers' words.
+        apply_chat_template: Whether prompts and answers are turns of a chat, spelt by the
+            tokenizer's template; plain text is left as it is.
+        system_instruction: What the system says before each prompt of a chat.
         adapter: Its structure, in PEFT's words.
         source: The language that has labels.
         targets: The languages to serve.
@@ -242,6 +245,8 @@ class Recipe(Section):
     model: _Name
     base_model: _Name | None = None
     model_kwargs: ModelKwargs = ModelKwargs()
+    apply_chat_template: bool = False
+    system_instruction: str | None = None
     adapter: Adapter = Adapter()
     source: _Code
     targets: Annotated[tuple[_Code, ...], BeforeValidator(_listed), Field(min_length=1)]
@@ -263,8 +268,17 @@ class Recipe(Section):
     )
     folder: Path = Field(default=Path(), exclude=True)
 
+    def chat(self) -> dict[str, Any]:
+        """What is said of chats; empty where rows are running text."""
+        if not self.apply_chat_template:
+            return {}
+        system = self.system_instruction
+        return {"apply_chat_template": True, **({"system_instruction": system} if system else {})}
+
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
+        if self.system_instruction is not None and not self.apply_chat_template:
+            raise ValueError("system_instruction: apply_chat_template with it")
         for key in ("targets", "tasks", "methods", "seed"):
             values = getattr(self, key)
             if len(set(values)) != len(values):

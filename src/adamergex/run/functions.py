@@ -93,6 +93,7 @@ def score(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
         inputs,
         config.get("prompting"),
         model_kwargs=config.get("model_kwargs"),
+        chat=config.get("chat"),
     )
     for notice in record.get("notices", []):
         logging.getLogger("adamergex").warning("adamergex: %s", notice)

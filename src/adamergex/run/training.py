@@ -58,7 +58,7 @@ def _base(config: Config, inputs: Inputs, classes: int | None = None) -> Any:
     name = _NAMES.get().get(config["model"])
     if name is not None:
         base.model.name_or_path = base.model.config.name_or_path = name
-    return base
+    return base.chatting(config.get("chat"))
 
 
 def train(config: Config, inputs: Inputs, out: Path) -> Record:

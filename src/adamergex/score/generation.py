@@ -32,10 +32,11 @@ def generations(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[s
     from adamergex.score.harness import HarnessModel
 
     length = min(backbone.positions, _LONGEST)
-    # As likelihoods have it.
-    begins = backbone.family == "decoder" and backbone.tokenizer.bos_token_id is not None
+    chat, tok = backbone.chat, backbone.tokenizer
+    # As likelihoods have it; a chat's template begins texts itself.
+    begins = backbone.family == "decoder" and tok.bos_token_id is not None
     harness: Any = cast(Any, HarnessModel)(
-        backbone, max_length=length, add_bos_token=begins or None
+        backbone, max_length=length, add_bos_token=False if chat else begins or None
     )
     harness._model = model  # the one with the adapter on it
     requests: list[Instance] = []
@@ -43,7 +44,9 @@ def generations(backbone: Backbone, model: Any, items: Sequence[Item]) -> list[s
         most = min(item.max_gen_toks, length // 2)
         # An encoder-decoder's prompt has the encoder to itself; both have tokens that begin or end.
         room = length - 2 - (most if backbone.family == "decoder" else 0)
-        prompt = shortened(backbone.tokenizer, item.prompt, item.tail, room)
+        room -= chat.around(tok) if chat else 0
+        prompt = shortened(tok, item.prompt, item.tail, room)
+        prompt = chat.prompt(tok, prompt) if chat else prompt
         options = {"until": list(item.until), "max_gen_toks": most, "do_sample": False}
         requests.append(Instance("generate_until", {}, (prompt, options), 0))
     return harness.generate_until(requests, disable_tqdm=True)

@@ -27,6 +27,7 @@ def scored(
     *,
     allow_pickle: bool = False,
     model_kwargs: Mapping[str, Any] | None = None,
+    chat: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A model, or an adapter on it, measured on the questions that a description means.
 
@@ -38,6 +39,7 @@ def scored(
         prompting: See `measured`.
         allow_pickle: Whether adapter_model.bin may be read.
         model_kwargs: See models.backbone.
+        chat: See Backbone.chatting.
 
     Returns:
         As `measured`, and `notices` where there is something to know of the rows or the adapter.
@@ -45,6 +47,7 @@ def scored(
     found = questions(asked, files)
     encoder = backbone_family(model) == "encoder"
     base = backbone(model, len(found.items[0].choices) if encoder else None, model_kwargs)
+    base = base.chatting(chat)
     said = found.left_out
     with base.adapted(adapter, allow_pickle=allow_pickle, notices=said) as adapted:
         record = measured(base, adapted, found, prompting)
