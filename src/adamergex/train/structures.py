@@ -61,6 +61,11 @@ def initialised(backbone: Backbone, adapter: Mapping[str, Any], seed: int) -> tu
     config = adapter_config(adapter, backbone)
     set_seed(seed)
     model = wrapped(backbone, config)
+    whole = sorted(getattr(config, "target_parameters", None) or ())
+    if whole:  # into which PEFT turns the names of linear layers that are experts
+        backbone.restored(model)
+        needed = "none, which cannot be merged: name the target_modules, those of attention only"
+        raise InputError("adapter", "target_parameters", found=", ".join(whole), needed=needed)
     if backbone.family == "decoder":
         backbone.check_head(model)
     digest = hashlib.sha256()
