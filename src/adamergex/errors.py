@@ -13,6 +13,8 @@ from typing import Any
 __all__ = ["AdamergexError", "InputError", "UnforeseenError", "printable", "told"]
 
 _LONGEST = 200
+_EXTRAS = {"ray": "ray", "fsspec": "ray", "gradio": "try"}
+"""What brings a module; all others come with `demo`."""
 
 
 class AdamergexError(Exception):
@@ -70,7 +72,7 @@ def told(error: BaseException) -> str:
             return (
                 f"this system has no {error.name}: only merge and inspect do without Linux or macOS"
             )
-        extra = "ray" if error.name in ("ray", "fsspec") else "demo"
+        extra = _EXTRAS.get(error.name or "", "demo")
         return f"{error.name} is not installed: pip install 'adamergex[{extra}]'"
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(filter(None, (_one_line(error.filename or ""), error.strerror)))

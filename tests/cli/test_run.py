@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from huggingface_hub import ModelCard
@@ -20,9 +21,10 @@ from adamergex.plan import planned
 from adamergex.recipe import load_recipe
 from adamergex.run import Store
 from adamergex.step import in_order
+from adamergex.trial import entries
 from tests.cli.test_imports import HEAVY, imported
 from tests.support.backbones import QUIET_TRAINING
-from tests.support.folders import snapshot
+from tests.support.folders import config_of, dense_updates, snapshot, stored_tensors
 
 pytestmark = QUIET_TRAINING
 
@@ -128,6 +130,25 @@ def test_each_row_has_its_score_and_its_place_in_the_report(finished):
     assert f"{headline['score']:.3f}" in page
     for name in ("results.csv", "table.md", "table.tex"):
         assert (output / name).stat().st_size > 0
+
+
+def test_its_merges_can_be_tried_again_at_any_t(finished, tmp_path):
+    output, _ = finished
+    (entry,) = entries(str(output))
+    assert entry.name == "emoji-tr: causal-lm, factor"
+    config, (t, rt, rs) = config_of(entry.folders[0]), map(stored_tensors, entry.folders)
+    factors = {name: t[name] + 0.7 * (rt[name] - rs[name]) for name in t}
+    for module, update in dense_updates(entry.at(0.7, tmp_path)).items():
+        name = f"base_model.model.{module}.lora_{{}}.weight"
+        expected = factors[name.format("B")] @ factors[name.format("A")]
+        expected *= config["lora_alpha"] / config["r"]
+        np.testing.assert_allclose(update, expected, rtol=0, atol=1e-6)
+    # At the t that was chosen it is what was published.
+    published = dense_updates(output / "adapters" / "emoji-tr")
+    for module, update in dense_updates(entry.at(entry.scale, tmp_path / "chosen")).items():
+        np.testing.assert_allclose(update, published[module], rtol=0, atol=1e-6)
+    assert entry.prompt
+    assert len(entry.choices) > 2
 
 
 def test_what_was_run_and_what_it_cost_is_written_down(finished):

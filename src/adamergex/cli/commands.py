@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from adamergex import __version__
-from adamergex.cli import export, options, recipes, store, tasks
+from adamergex.cli import export, options, recipes, store, tasks, trial
 
 __all__ = ["cli"]
 
@@ -242,5 +242,7 @@ def _rank(text: str) -> Any:
         return text
 
 
-for command in (*recipes.COMMANDS, *tasks.COMMANDS, *store.COMMANDS, *export.COMMANDS):
+for command in (
+    *recipes.COMMANDS, *tasks.COMMANDS, *store.COMMANDS, *export.COMMANDS, *trial.COMMANDS
+):  # fmt: skip
     cli.add_command(command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import Any
 
@@ -109,20 +108,9 @@ def export(
 
 def _base_of(source: Path, model: str | None) -> Path:
     """Where the base model of an adapter folder lies."""
-    from adamergex.checkpoint import BUILTIN, CONFIG_FILE, MANIFEST_FILE, read_config
-    from adamergex.errors import InputError
-    from adamergex.export import base_folder
+    from adamergex.export import base_folder, base_name
 
-    if model is None and (source / MANIFEST_FILE).is_file():
-        made = jsonlib.loads((source / MANIFEST_FILE).read_text(encoding="utf-8"))
-        model = BUILTIN if made.get("builtin") else None
-    if model is not None:
-        return base_folder(model)
-    config = read_config(source / CONFIG_FILE)
-    stated = config.stated.get("base_model_name_or_path")
-    if not stated:
-        raise InputError(source, "base_model_name_or_path", found="none", needed="--model NAME")
-    return base_folder(f"{stated}@{config.revision}" if config.revision else stated)
+    return base_folder(model or base_name(source))
 
 
 def _merged(source: str, model: str | None, output: Path, **chosen: Any) -> None:

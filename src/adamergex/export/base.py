@@ -8,11 +8,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from adamergex.checkpoint import BUILTIN, NDArray, TensorInfo, open_tensors
+from adamergex.checkpoint import (
+    BUILTIN,
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    NDArray,
+    TensorInfo,
+    is_builtin,
+    open_tensors,
+    read_config,
+)
 from adamergex.errors import AdamergexError, InputError
 from adamergex.plain import parsed_json, text_of
 
-__all__ = ["INDEX", "Shard", "base_folder", "model_config", "shards"]
+__all__ = ["INDEX", "Shard", "base_folder", "base_name", "model_config", "shards"]
 
 INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -34,6 +43,24 @@ class Shard:
     name: str
     tensors: Mapping[str, TensorInfo]
     read: Callable[[str], NDArray]
+
+
+def base_name(adapter: Path) -> str:
+    """The base model that an adapter's folder names, as it is to be loaded.
+
+    Raises:
+        InputError: It names none.
+    """
+    manifest, config = adapter / MANIFEST_FILE, read_config(adapter / CONFIG_FILE)
+    made: Any = {}
+    if manifest.is_file():
+        made = parsed_json(text_of(manifest, _LARGEST, "a merge's manifest"), manifest)
+    stated = config.stated.get("base_model_name_or_path")
+    if is_builtin(stated) or (isinstance(made, dict) and made.get("builtin")):
+        return BUILTIN
+    if not stated:
+        raise InputError(adapter, "base_model_name_or_path", found="none", needed="--model NAME")
+    return f"{stated}@{config.revision}" if config.revision else stated
 
 
 def base_folder(model: str) -> Path:

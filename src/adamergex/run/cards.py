@@ -30,7 +30,7 @@ from adamergex.run.schedule import Steps
 from adamergex.step import Step
 from adamergex.tasks import code_for, language_name
 
-__all__ = ["introduce"]
+__all__ = ["chosen_step", "introduce"]
 
 Record = Mapping[str, Any]
 
@@ -101,7 +101,7 @@ def _story(
 ) -> Story:
     target, source, name = row["target"], recipe.source, task["task"]
     record, run = store.record(test), row["runs"][0]
-    made = _chosen(test.inputs["adapter"], store)
+    made = chosen_step(test.inputs["adapter"], store)
     names = {role: step.label.removeprefix("train ") for role, step in made.inputs.items()}
     base, data = hub_base(config.get("base_model_name_or_path")), _data_of(recipe, name, target)
     licence = {"license": _LICENCES[base]} if base in _LICENCES else {}
@@ -122,7 +122,7 @@ def _story(
     )
 
 
-def _chosen(adapter: Step, store: Steps) -> Step:
+def chosen_step(adapter: Step, store: Steps) -> Step:
     """The step that made the adapter: of a choice the one that was chosen."""
     if adapter.kind != "select":
         return adapter

@@ -12,7 +12,7 @@ import yaml
 
 from adamergex.checkpoint import staged
 from adamergex.recipe import Recipe
-from adamergex.run.cards import introduce
+from adamergex.run.cards import chosen_step, introduce
 from adamergex.run.provenance import common, differences
 from adamergex.run.schedule import Steps
 from adamergex.step import Step, in_order
@@ -45,7 +45,7 @@ def publish(recipe: Recipe, last: Step, store: Steps, output: Path) -> dict[str,
         "versions": _versions(found, last, records),
         "costs": [_cost(step, record) for step, record in records.items()],
     }
-    _write_adapters(recipe, results, last, store, output / "adapters")
+    results["adapters"] = _write_adapters(recipe, results, last, store, output / "adapters")
     text = json.dumps(results, indent=1, ensure_ascii=False)
     (output / "results.json").write_text(text + "\n", encoding="utf-8")
     return results
@@ -78,8 +78,13 @@ def _versions(
 
 def _write_adapters(
     recipe: Recipe, results: Mapping[str, Any], last: Step, store: Steps, folder: Path
-) -> None:
-    """The adapter of each headline row, for the first seed: adapters/TASK-LANGUAGE."""
+) -> dict[str, Any]:
+    """The adapter of each headline row, for the first seed: adapters/TASK-LANGUAGE.
+
+    Returns:
+        Its name -> `test`, the step that scored it; `how` it was scored; `merges`, see `_merges`.
+    """
+    found: dict[str, Any] = {}
     rows = [(task, row) for task in results["tasks"] for row in task["rows"]]
     with staged(folder) as stage:
         for task, row in rows:
@@ -89,6 +94,34 @@ def _write_adapters(
                 made = stage / f"{task['task']}-{row['target']}"
                 shutil.copytree(adapter, made)
                 introduce(recipe, task, row, test, store, made)
+                merges = _merges(test.inputs["adapter"], store)
+                how = {
+                    key: test.config[key] for key in ("model_kwargs", "chat") if key in test.config
+                }
+                found[made.name] = {"test": test.folder, "how": how, "merges": merges}
+    return found
+
+
+def _merges(adapter: Step, store: Steps) -> list[dict[str, Any]]:
+    """Each way of merging that an adapter was chosen among, whatever t; the chosen one first.
+
+    Returns:
+        name; scale, the t that was chosen, or 1 where another way was; inputs, role -> the folder
+        of the step; options of merging.merge.
+    """
+    chosen = chosen_step(adapter, store)
+    ways: dict[Any, dict[str, Any]] = {}
+    for step in (chosen, *adapter.inputs.values()):
+        if step.kind == "merge":
+            options = {key: value for key, value in step.config.items() if key != "scale"}
+            inputs = {role: needed.folder for role, needed in step.inputs.items()}
+            # T itself may have been chosen: every way has it, at 0.
+            other = chosen.kind == "merge" and step != chosen
+            t = 1.0 if other else chosen.config.get("scale", 0.0)
+            name = ", ".join(step.label.split(", ")[1:-1])
+            way = {"name": name, "scale": t, "inputs": inputs, "options": options}
+            ways.setdefault(json.dumps([inputs, options], sort_keys=True), way)
+    return list(ways.values())
 
 
 def _cost(step: Step, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def scored(
         chat: See Backbone.chatting.
 
     Returns:
-        As `measured`, and `notices` where there is something to know of the rows or the adapter.
+        As `measured`; `example`, the first question's prompt and choices; and `notices` where there
+        is something to know of the rows or the adapter.
     """
     found = questions(asked, files)
     encoder = backbone_family(model) == "encoder"
@@ -51,6 +52,8 @@ def scored(
     said = found.left_out
     with base.adapted(adapter, allow_pickle=allow_pickle, notices=said) as adapted:
         record = measured(base, adapted, found, prompting)
+    first = found.items[0]
+    record["example"] = {"prompt": first.prompt, "choices": list(first.choices)}
     return record | ({"notices": said} if said else {})
 
 
