@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from html import escape
 from importlib import import_module
 from threading import Lock
 from typing import Any
@@ -56,7 +57,7 @@ def asked(entry: Entry, t: float, prompt: str, choices: str, spaced: bool) -> li
         with _TURN:
             said = answers(entry, prompt, tuple(" " * spaced + line for line in lines), t)
     except AdamergexError as error:
-        raise gr.Error(str(error), print_exception=False) from None
+        raise gr.Error(escape(str(error)), print_exception=False) from None
     found = [said.get(name) for name in _SHOWN]
     texts = [gr.update(value=x and x.text, visible=not lines) for x in found]
     return [x and x.chances for x in found] + texts
@@ -71,7 +72,8 @@ def page(found: Sequence[Entry]) -> Any:
 
     def chosen(index: int) -> list[Any]:
         entry = found[index]
-        return [entry.scale, entry.prompt, *_lines(entry.choices)]
+        none = [None] * 2 * len(_SHOWN)  # what another adapter said
+        return [entry.scale, entry.prompt, *_lines(entry.choices), *none]
 
     with gr.Blocks(title="adamergex try", analytics_enabled=False) as made:
         names = [(entry.name, i) for i, entry in enumerate(found)]
@@ -90,8 +92,12 @@ def page(found: Sequence[Entry]) -> Any:
             columns = [_column(_SHOWN[x], x != "task" or known) for x in _SHOWN]
         shown = [part for parts in zip(*columns, strict=True) for part in parts]
         given = [which, t, prompt, choices, spaced]
-        gr.on([button.click, prompt.submit, t.release], at, given, shown, api_visibility="private")
-        which.change(chosen, which, [t, prompt, choices, spaced], api_visibility="private")
+        gr.on(
+            [button.click, prompt.submit, t.input], at, given, shown,
+            trigger_mode="always_last", api_visibility="private",
+        )  # fmt: skip
+        others = [t, prompt, choices, spaced, *shown]
+        which.change(chosen, which, others, api_visibility="private")
     return made
 
 
