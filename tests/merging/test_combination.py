@@ -66,15 +66,16 @@ def test_add_is_exact_for_half_precision_too(tmp_path):
         np.testing.assert_allclose(found, t[module] + 0.7 * rt[module], atol=1e-5)
 
 
-@pytest.mark.parametrize("c", [0.7, -1.3, 0.0])
-def test_arimerge_negates_the_source_in_b_only(tmp_path, c):
+@pytest.mark.parametrize("c0", [0.84, -1.3, 1.0])
+def test_arimerge_negates_the_source_in_b_only(tmp_path, c0):
     inputs = three(tmp_path)
     edit_config(inputs["reference_source"], lora_alpha=3)
-    arimerge(**inputs, c=c, output=tmp_path / "out")
+    arimerge(**inputs, c0=c0, output=tmp_path / "out")
     t, rt, rs = (factors(folder) for folder in inputs.values())
     for module, found in dense_updates(tmp_path / "out").items():
         (b_t, a_t), (b_rt, a_rt), (b_rs, a_rs) = t[module], rt[module], rs[module]
-        wanted = (b_t + c * (b_rt - b_rs)) @ (a_t + c * (a_rt + a_rs))
+        c1 = 1 - c0
+        wanted = (c0 * b_t + c1 * (b_rt - b_rs)) @ (c0 * a_t + c1 * (a_rt + a_rs))
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -82,7 +83,7 @@ def test_arimerge_needs_one_rank(tmp_path):
     inputs = three(tmp_path)
     write_lora(inputs["reference_source"], r=3)
     with pytest.raises(InputError, match="rank"):
-        arimerge(**inputs, c=1.0, output=tmp_path / "out")
+        arimerge(**inputs, c0=0.0, output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -101,7 +102,7 @@ def test_what_is_more_than_its_structures_tensors_is_refused(tmp_path):
         edit_tensors(folder, magnitudes)
     for rule in (
         lambda: add(**two(inputs), scale=1.0, output=tmp_path / "out"),
-        lambda: arimerge(**inputs, c=1.0, output=tmp_path / "out"),
+        lambda: arimerge(**inputs, c0=0.0, output=tmp_path / "out"),
         lambda: layer_swap(**two(inputs), scale=0.5, output=tmp_path / "out"),
     ):
         with pytest.raises(InputError, match="plain LoRA"):
@@ -129,13 +130,13 @@ def test_other_structures_are_added_from_where_they_do_nothing(tmp_path, write, 
     inputs = three(tmp_path, write)
     weights = {"task": 0.5, "reference_target": 2.0, "reference_source": -0.7}
     weighted(adapters=inputs, weights=weights, output=tmp_path / "sum")
-    arimerge(**inputs, c=0.4, output=tmp_path / "arimerge")
+    arimerge(**inputs, c0=0.6, output=tmp_path / "arimerge")
     t, rt, rs = (stored_tensors(folder) for folder in inputs.values())
     for name in t:
         parts = [x[name].astype(np.float64) - neutral for x in (t, rt, rs)]
         wanted = neutral + 0.5 * parts[0] + 2 * parts[1] - 0.7 * parts[2]
         np.testing.assert_allclose(stored_tensors(tmp_path / "sum")[name], wanted, atol=1e-5)
-        wanted = neutral + parts[0] + 0.4 * (parts[1] - parts[2])
+        wanted = neutral + 0.6 * parts[0] + 0.4 * (parts[1] - parts[2])
         np.testing.assert_allclose(stored_tensors(tmp_path / "arimerge")[name], wanted, atol=1e-5)
 
 
@@ -180,7 +181,7 @@ def test_a_factor_that_is_not_finite_is_refused(tmp_path):
         with pytest.raises(InputError):
             add(**two(inputs), scale=bad, output=tmp_path / "out")
         with pytest.raises(InputError):
-            arimerge(**inputs, c=bad, output=tmp_path / "out")
+            arimerge(**inputs, c0=bad, output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -190,7 +191,7 @@ def test_the_head_of_the_task_is_kept(tmp_path):
     head = "base_model.model.score.weight"
     edit_tensors(inputs["task"], {head: np.ones((3, 8), np.float32)})
     add(**two(inputs), scale=1.0, output=tmp_path / "add")
-    arimerge(**inputs, c=1.0, output=tmp_path / "arimerge")
+    arimerge(**inputs, c0=0.0, output=tmp_path / "arimerge")
     for name in ("add", "arimerge"):
         np.testing.assert_array_equal(stored_tensors(tmp_path / name)[head], 1.0)
 
@@ -217,10 +218,10 @@ def test_the_manifest_names_the_rule(tmp_path):
     assert (manifest["space"], manifest["scale"], manifest["rank"]) == ("add", 0.7, 4)
     assert set(manifest["inputs"]) == {"task", "reference_target"}
     assert "Made from 2 adapters" in (tmp_path / "one" / "README.md").read_text()
-    arimerge(**inputs, c=0.7, output=tmp_path / "three")
+    arimerge(**inputs, c0=0.7, output=tmp_path / "three")
     for name, formula in (
         ("one", "W = 1 task + 0.7 reference_target"),
-        ("three", "A_T + t (A_Rt + A_Rs)"),
+        ("three", "A = (1 - t) A_T + t (A_Rt + A_Rs)"),
     ):
         manifest = json.loads((tmp_path / name / "merge_manifest.json").read_text())
         assert formula in manifest["formula"]

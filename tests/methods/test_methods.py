@@ -123,8 +123,10 @@ def test_projection_trains_on_target_text_with_the_labels_of_t(shop):
 
 
 def test_arimerge(shop):
-    for c, adapter in zip(SCALES, tried(only_row(shop, "arimerge"), shop), strict=True):
-        assert (adapter.kind, adapter.config) == ("arimerge", {"c": c})
+    """T's coefficient goes from 1 to 0.84."""
+    for t, adapter in zip(SCALES, tried(only_row(shop, "arimerge"), shop), strict=True):
+        assert adapter.kind == "arimerge"
+        assert adapter.config == {"c0": pytest.approx(1 - 0.16 * t)}
         assert adapter.inputs == three(shop)
 
 

@@ -61,7 +61,8 @@ def factor_space(t, rt, rs):
 
 
 def arimerge(t, rt, rs):
-    return (t[0] + SCALE * (rt[0] - rs[0])) @ (t[1] + SCALE * (rt[1] + rs[1]))
+    c1 = 1 - SCALE
+    return (SCALE * t[0] + c1 * (rt[0] - rs[0])) @ (SCALE * t[1] + c1 * (rt[1] + rs[1]))
 
 
 def addition(t, rt, rs):
@@ -72,7 +73,7 @@ def addition(t, rt, rs):
 BUILDERS = {
     "weight": ("merge", {"scale": SCALE, "space": "weight"}, 2, weight_space),
     "factor": ("merge", {"scale": SCALE, "space": "factor"}, 2, factor_space),
-    "arimerge": ("arimerge", {"c": SCALE}, 2, arimerge),
+    "arimerge": ("arimerge", {"c0": SCALE}, 2, arimerge),
     "add": (
         "weighted",
         {"rule": "add", "weights": {"task": 1.0, "reference_target": SCALE}, "scale": SCALE},

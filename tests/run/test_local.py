@@ -54,7 +54,7 @@ LAST = Step(
     {
         "adapter.0": CHOICE,
         "adapter.1": Step("weighted", SUM, inputs("task", "reference_target")),
-        "adapter.2": Step("arimerge", {"c": 0.5}, THREE),
+        "adapter.2": Step("arimerge", {"c0": 0.5}, THREE),
         "dev.fa.0": SCORES["0"],
         "dev.fa.1": SCORES["0.5"],
         "dev.fa.2": SCORES["0"],

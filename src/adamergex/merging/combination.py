@@ -76,13 +76,14 @@ def weighted(
 
 
 def arimerge(
-    *, task: Path, reference_target: Path, reference_source: Path, c: float, output: Path
+    *, task: Path, reference_target: Path, reference_source: Path, c0: float, output: Path
 ) -> Outcome:
-    """Writes A = A_T + c (A_Rt + A_Rs), B = B_T + c (B_Rt - B_Rs): LoRA; T + c (Rt - Rs): others.
+    """Writes A = c0 A_T + c1 (A_Rt + A_Rs), B = c0 B_T + c1 (B_Rt - B_Rs), c1 = 1 - c0, of LoRA.
 
-    Source: arXiv 2306.14870, the analogy form, with T's coefficient 1. LoRA's scalings are folded
-    into B first, and ranks must be equal, as in factor space. Prefixes are not in the publication;
-    they are added as its (IA)³ vectors are.
+    Of (IA)³, from 1 on, c0 T + c1 (Rt - Rs). Source: arXiv 2306.14870, the analogy form, and its
+    authors' code, which divides both coefficients by their sum. LoRA's scalings are folded into B
+    first, and ranks must be equal, as in factor space. Prefixes are not in the publication; they
+    are added as its (IA)³ vectors are.
     """
     adapters = {
         "task": task,
@@ -90,9 +91,12 @@ def arimerge(
         "reference_source": reference_source,
     }
     roles = _opened(adapters)
+    c1 = 1 - c0
     if _structure(roles) != "LORA":
-        weights = {"task": 1.0, "reference_target": c, "reference_source": -c}
-        return weighted(adapters=adapters, weights=weights, output=output, rule="arimerge", scale=c)
+        weights = {"task": c0, "reference_target": c1, "reference_source": -c1}
+        return weighted(
+            adapters=adapters, weights=weights, output=output, rule="arimerge", scale=c1
+        )
     ranks = {_rank(x, module) for x in roles.values() for module in x.layout.modules}
     if len(ranks) != 1:
         raise InputError("arimerge", "rank", found=sorted(ranks), needed="one rank")
@@ -100,10 +104,10 @@ def arimerge(
     def product(module: str) -> LowRank:
         t, rt, rs = (update(x, module) for x in roles.values())
         b, a = ([wide(x) for x in xs] for xs in ((t.b, rt.b, rs.b), (t.a, rt.a, rs.a)))
-        return LowRank(b[0] + c * (b[1] - b[2]), a[0] + c * (a[1] + a[2]))
+        return LowRank(c0 * b[0] + c1 * (b[1] - b[2]), c0 * a[0] + c1 * (a[1] + a[2]))
 
-    formula = "A = A_T + t (A_Rt + A_Rs), B = B_T + t (B_Rt - B_Rs)"
-    rule = _Rule("arimerge", formula, c, ranks.pop(), product, lambda _, parts: parts[0])
+    formula = "A = (1 - t) A_T + t (A_Rt + A_Rs), B = (1 - t) B_T + t (B_Rt - B_Rs)"
+    rule = _Rule("arimerge", formula, c1, ranks.pop(), product, lambda _, parts: parts[0])
     return _saved(rule, roles, output)
 
 

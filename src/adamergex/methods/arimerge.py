@@ -6,16 +6,21 @@ from adamergex.step import Step
 
 __all__ = ["arimerge"]
 
+_LEAST = 0.84
+"""The smallest c0 that the authors' script tries; the largest is 1, which is T."""
+
 
 def arimerge(shop: Workshop, target: str) -> list[Row]:
-    """LoRA: A = A_T + c (A_Rt + A_Rs), B = B_T + c (B_Rt - B_Rs): only B is negated.
+    """LoRA: A = c0 A_T + c1 (A_Rt + A_Rs), B = c0 B_T + c1 (B_Rt - B_Rs): only B is negated.
 
-    The publication tunes two coefficients; here that of T is 1, so that c = 0 is T.
+    As in the authors' code c0 + c1 = 1, and c0 is between 1 and 0.84: t goes all the way in as many
+    steps as other methods have.
     """
     reference = shop.recipe.reference[0]
     inputs = shop.references(reference, target)
 
-    def made(c: float) -> Step:
-        return Step("arimerge", {"c": c}, inputs, label=f"arimerge c={c:g}, {target}")
+    def made(t: float) -> Step:
+        config = {"c0": 1 - t * (1 - _LEAST)}
+        return Step("arimerge", config, inputs, label=f"arimerge t={t:g}, {target}")
 
-    return [Row("arimerge", reference.title, shop.settings(made, "c"))]
+    return [Row("arimerge", reference.title, shop.settings(made))]

@@ -239,12 +239,12 @@ class Workshop:
         inputs = self._inputs(adapter=adapter, taught=self._taught(reference, language))
         return Step("diverge", config, inputs, label=f"score {label}", files=self._files(rows))
 
-    def settings(self, make: Callable[[float], Step], symbol: str = "t") -> tuple[Setting, ...]:
+    def settings(self, make: Callable[[float], Step]) -> tuple[Setting, ...]:
         """T, and what `make` makes of it at each scale; or at the one scale that is fixed."""
         scales = self.recipe.scale
         task = self.task_adapter(self.recipe.source)
         wanted = scales.grid if scales.select == "fixed" else (0.0, *scales.values)
-        return tuple(Setting(t, f"{symbol}={t:g}", make(t) if t else task) for t in wanted)
+        return tuple(Setting(t, f"t={t:g}", make(t) if t else task) for t in wanted)
 
     def _training(self, rows: Data, overrides: Mapping[str, Any]) -> dict[str, Any]:
         return {
