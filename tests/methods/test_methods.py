@@ -72,8 +72,8 @@ def data_of(step):
 def test_the_names():
     assert list(METHODS) == [
         "zero-shot", "xlt", "source-ft", "target-ft", "target-ft-fresh", "few-shot", "projection",
-        "projection-from-t", "arimerge", "madx", "lt-sft", "language-task-arithmetic",
-        "layer-swapping", "add-reference", "adamergex",
+        "projection-from-t", "projection-soft", "arimerge", "madx", "lt-sft",
+        "language-task-arithmetic", "layer-swapping", "add-reference", "adamergex",
     ]  # fmt: skip
 
 
@@ -120,6 +120,17 @@ def test_projection_trains_on_target_text_with_the_labels_of_t(shop):
     assert labels.kind == "score"
     assert data_of(labels) == shop.catalog.unlabelled(shop.task, reference, "en").config
     assert labels.inputs["adapter"] == shop.task_adapter("en")
+
+
+def test_soft_projection_learns_what_distillation_does_from_the_untrained_adapter(shop):
+    learnt = only_adapter(shop, "projection-soft")
+    reference = shop.recipe.reference[0].model_copy(update={"task": "distillation"})
+    from_t = shop.reference(reference, "fa")
+    assert (learnt.kind, learnt.inputs["start"]) == ("distil", shop.start())
+    assert learnt.inputs == {**from_t.inputs, "start": shop.start()}
+    assert data_of(learnt) == data_of(from_t)
+    changed = shop_of("training.per_step.projection-soft.learning_rate=7e-4")
+    assert only_adapter(changed, "projection-soft").config["training"]["learning_rate"] == 7e-4
 
 
 def test_arimerge(shop):
@@ -307,8 +318,8 @@ def test_no_two_methods_share_a_setting_but_t(shop):
     rows = [row for name in METHODS for row in rows_of(shop, name) if not row.headline]
     adapters = [c.adapter for row in rows for c in row.settings]
     others = [a for a in adapters if a not in (None, shop.task_adapter("en"))]
-    # The seven without a scale, four with one, and four ways of AdaMergeX.
-    assert len(set(others)) == len(others) == 7 + (4 + 4) * len(SCALES)
+    # The eight without a scale, four with one, and four ways of AdaMergeX.
+    assert len(set(others)) == len(others) == 8 + (4 + 4) * len(SCALES)
 
 
 def test_a_local_model_is_known_by_what_it_is_and_not_by_where(tmp_path):

@@ -1,5 +1,6 @@
 """Recipes that could not be carried out to the end, or not honestly, are refused before that."""
 
+import json
 import shutil
 
 import pytest
@@ -41,6 +42,18 @@ def test_what_is_known_to_fail_is_refused_before_anything_is_trained(changes, sa
     with pytest.raises(InputError) as raised:
         planned(demo_recipe(["training.vocabulary=full", *changes]))
     assert says in str(raised.value)
+
+
+def test_an_encoders_fresh_adapter_has_no_head_to_learn_with(tmp_path):
+    for name, kind in (("encoder", "XLMRobertaForMaskedLM"), ("decoder", "LlamaForCausalLM")):
+        (tmp_path / name).mkdir()
+        family = {"encoder": "xlm-roberta", "decoder": "llama"}[name]
+        config = {"model_type": family, "architectures": [kind]}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    changes = ["methods=[source-ft, projection-soft]", "training.vocabulary=full"]
+    planned(demo_recipe([*changes, f"model={tmp_path / 'decoder'}"]))
+    with pytest.raises(InputError, match="found projection-soft; needed projection-from-t, for an"):
+        planned(demo_recipe([*changes, f"model={tmp_path / 'encoder'}"]))
 
 
 def test_two_tasks_of_one_name_would_overwrite_each_other(tmp_path):

@@ -107,7 +107,7 @@ CASES = [
         {*TRAINED, "score"},
         before={"apply_chat_template": True},
     ),
-    Case("adapter", {"adapter": {"type": "lora", "r": 3}}, {"train"}),
+    Case("adapter", {"adapter": {"type": "lora", "r": 3}}, {"train", "start"}),
     Case(
         "adapter.type",
         {"adapter": {"type": "ia3"}},
@@ -115,7 +115,7 @@ CASES = [
         before={"adapter": {"type": "lora"}, "methods": ["source-ft", "adamergex"]},
     ),
     Case("source", {"source": "de"}, {*TRAINED, "score"}),
-    Case("targets", {"targets": ["fa", "tr", "de"]}, {*TRAINED, "score"}, ", de"),
+    Case("targets", {"targets": ["fa", "tr", "de"]}, {*TRAINED, "distil", "score"}, ", de"),
     Case("targets", {"targets": ["fa"]}, {"results"}),
     Case("tasks", {"tasks": "TASK"}, {*TRAINED, "score"}),
     Case("reference.task", second("task", "cloze"), {"train"}, "into-english"),
@@ -196,6 +196,7 @@ CASES = [
             ("few-shot", {"train"}, "dev labels, from T"),
             ("projection", {"train"}, "projected labels"),
             ("projection-from-t", {"train"}, "from T"),
+            ("projection-soft", {"distil"}, "projected soft labels"),
             ("madx", {"train"}, "on the language adapter"),
             ("lt-sft", {"train-sparse"}, ""),
         )
@@ -204,7 +205,7 @@ CASES = [
     Case("max_samples.train", {"max_samples": {"train": 9}}, TRAINED),
     Case("max_samples.dev", {"max_samples": {"dev": 9}}, {"score", "train"}),
     Case("max_samples.test", {"max_samples": {"test": 9}}, {"score"}),
-    Case("seed", {"seed": 1}, TRAINED),
+    Case("seed", {"seed": 1}, {*TRAINED, "start"}),
 ]  # fmt: skip
 
 
@@ -270,7 +271,8 @@ def test_how_many_processes_train_changes_nothing():
         plan({**BASE, **more}) for more in ({}, {"parallel": {"processes": 4, "shard": True}})
     )
     assert alone == shared
-    assert {step.kind for step in shared if (step.processes, step.shard) == (4, True)} == {"train"}
+    kinds = {step.kind for step in shared if (step.processes, step.shard) == (4, True)}
+    assert kinds == {"train", "distil"}
     assert {(step.processes, step.shard) for step in alone} == {(1, False)}
 
 

@@ -147,6 +147,18 @@ def test_reading_is_learnt_from_the_untrained_adapter(tmp_path, kind, structure)
     assert all(a.prompt.rpartition("\n")[2] == b.prompt.rpartition("\n")[2] for a, b in pairs)
 
 
+@pytest.mark.parametrize("kind", ["gemma3", "t5"])
+def test_soft_projection_is_learnt_from_the_untrained_adapter(tmp_path, kind):
+    made = recipe(tmp_path, kind, "continues", **ITEMS)
+    made = made.model_copy(update={"methods": ("source-ft", "projection-soft")})
+    record, folder, learnt = carried_out(tmp_path, made)
+    assert learnt.inputs["start"].kind == "start"
+    assert (record["rows"], record["steps"]) == (len(NAMES), 2)
+    assert record["losses"][0] > 0
+    found, _ = read_taught(folder / "taught.safetensors")
+    assert type(found) is TaughtChoices
+
+
 def carried_out(folder, recipe):
     """The records of what was taught and of what was learnt, and the folder of the former."""
     steps = in_order([planned(recipe)])

@@ -14,6 +14,7 @@ from adamergex.tasks import Example, Item
 from adamergex.train import distil, train_adapter
 from adamergex.train import divergence as divergence_from
 from adamergex.train.checkpoints import EVERY, CheckpointWriter
+from adamergex.train.structures import untrained
 from tests.support.backbones import (
     FAMILIES,
     QUIET_TRAINING,
@@ -358,6 +359,19 @@ def test_at_other_prompts_it_learns_and_keeps_its_head(cell, tmp_path):
         for tensor in heads:
             assert (own[tensor] == after[tensor]).all()
         assert any((own[tensor] != after[tensor]).any() for tensor in own)
+
+
+@pytest.mark.parametrize("cell", [("xlm-roberta", "lora")], indirect=True)
+def test_an_encoder_is_not_taught_without_ts_head(cell, tmp_path):
+    base, start = cell
+    wanted = learnt(base, start, items(SOURCE, LABELS))
+    masked = backbone(base.model.name_or_path)
+    untrained(masked, ADAPTERS["lora"], 0, tmp_path / "start")
+    same = {"start": tmp_path / "start", "training": WHOLE, "seed": 0}
+    before = state(base)
+    with pytest.raises(InputError, match="start: head: found none; needed T's"):
+        distil(base, items(TARGET, LABELS), wanted, tmp_path / "out", **same)
+    assert_untouched(base, before)
 
 
 def test_a_training_on_labels_goes_on_from_t_its_head_too(cell, tmp_path):

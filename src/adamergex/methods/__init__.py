@@ -10,7 +10,7 @@ from adamergex.methods.fine_tuning import few_shot, source_ft, target_ft, target
 from adamergex.methods.layer_swapping import layer_swapping
 from adamergex.methods.lt_sft import lt_sft
 from adamergex.methods.madx import madx
-from adamergex.methods.projection import projection, projection_from_t
+from adamergex.methods.projection import projection, projection_from_t, projection_soft
 from adamergex.methods.rows import Method, Row, Setting
 from adamergex.methods.weighted import add_reference, language_task_arithmetic
 from adamergex.methods.workshop import Workshop
@@ -29,6 +29,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "few-shot": few_shot,
         "projection": projection,
         "projection-from-t": projection_from_t,
+        "projection-soft": projection_soft,
         "arimerge": arimerge,
         "madx": madx,
         "lt-sft": lt_sft,

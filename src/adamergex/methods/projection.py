@@ -7,7 +7,7 @@ from adamergex.methods.rows import Row, Setting
 from adamergex.methods.workshop import Workshop
 from adamergex.step import Step
 
-__all__ = ["projection", "projection_from_t"]
+__all__ = ["projection", "projection_from_t", "projection_soft"]
 
 
 def projection(shop: Workshop, target: str) -> list[Row]:
@@ -24,6 +24,15 @@ def projection_from_t(shop: Workshop, target: str) -> list[Row]:
     overrides = shop.recipe.training.per_step.projection_from_t.given()
     adapter = _hard(shop, target, overrides, start=shop.task_adapter(shop.recipe.source))
     return [Row("projection-from-t", "parallel text", (Setting(0.0, "labels of T", adapter),))]
+
+
+def projection_soft(shop: Workshop, target: str) -> list[Row]:
+    """A fresh adapter that learns how likely T finds each answer, and not which is likeliest.
+
+    From T it is the reference task `distillation`, at t = 1.
+    """
+    adapter = shop.soft(target, shop.recipe.training.per_step.projection_soft.given())
+    return [Row("projection-soft", "parallel text", (Setting(0.0, "answers of T", adapter),))]
 
 
 def _hard(

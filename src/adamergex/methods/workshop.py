@@ -104,7 +104,19 @@ class Workshop:
             label = f"{label}: the word list has {known:.0%} of the text's words"
         if self.recipe.scale.select == "divergence":
             rows = Data({**rows.config, "part": "learnt"}, rows.files)
-        config = self._training(rows, reference.training.given())
+        return self._student(rows, label, start, taught, reference.training.given())
+
+    def soft(self, target: str, overrides: Mapping[str, Any]) -> Step:
+        """A fresh adapter that learns T's distributions about the first reference's text."""
+        reference = self.recipe.reference[0]
+        rows = self.unlabelled(reference, target, projected=True)
+        label = f"{self.task.name}, projected soft labels, {target}"
+        return self._student(rows, label, self.start(), self._taught(reference, target), overrides)
+
+    def _student(
+        self, rows: Data, label: str, start: Step, taught: Step, overrides: Mapping[str, Any]
+    ) -> Step:
+        config = self._training(rows, overrides)
         del config["vocabulary"]  # it is the teacher's
         return Step(
             "distil",

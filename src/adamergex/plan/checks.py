@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from adamergex.errors import InputError
@@ -49,6 +50,7 @@ def check(recipe: Recipe) -> None:
     _check_data_files(recipe, catalog, tasks)
     _check_base(recipe)
     _check_methods(recipe)
+    _check_head(recipe)
     _check_references(recipe)
     _check_held_out(recipe)
     for task in tasks:
@@ -103,6 +105,20 @@ def _check_methods(recipe: Recipe) -> None:
     if "layer-swapping" in recipe.methods and outside:
         needed = "0 to 1, a share of the layers, for layer-swapping"
         raise InputError("scale", "grid", found=outside[0], needed=needed)
+
+
+def _check_head(recipe: Recipe) -> None:
+    """What an encoder's fresh adapter lacks, where the model is known before it is loaded."""
+    if "projection-soft" not in recipe.methods or recipe.model.startswith("builtin:"):
+        return
+    place, family = recipe.folder / recipe.model, None
+    with suppress(Exception):  # of many kinds, and the step that loads the model says it better
+        from adamergex.models import backbone_family
+
+        family = backbone_family(str(place) if place.exists() else recipe.model)
+    if family == "encoder":
+        needed = "projection-from-t, for an encoder: a fresh adapter has no head of T's"
+        raise InputError("methods", found="projection-soft", needed=needed)
 
 
 def _check_references(recipe: Recipe) -> None:

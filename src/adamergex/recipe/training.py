@@ -65,6 +65,7 @@ class StepTraining(Section):
     few_shot: Trainer = Field(default=Trainer(), alias="few-shot")
     projection: Trainer = Trainer()
     projection_from_t: Trainer = Field(default=Trainer(), alias="projection-from-t")
+    projection_soft: Trainer = Field(default=Trainer(), alias="projection-soft")
     madx: Trainer = Trainer()
     lt_sft: SparseTrainer = Field(default=SparseTrainer(), alias="lt-sft")
 

@@ -78,6 +78,7 @@ def distil(
     """
     rows = lesson(backbone, items, learnt, min(max_length(training), backbone.positions))
     model = continued(backbone, start)
+    _check_head(backbone, model, start)
     for name, value in model.named_parameters():
         if "modules_to_save" in name:
             value.requires_grad = False
@@ -109,6 +110,15 @@ def distil(
     finally:
         backbone.restored(model)
     return {"rows": len(rows.rows), "tokens": sum(map(len, rows.rows)), **found}
+
+
+def _check_head(backbone: Backbone, model: Any, start: Path) -> None:
+    """Without T's head an encoder's answers would be those of random weights."""
+    if backbone.family == "encoder" and not any(
+        "modules_to_save" in name for name, _ in model.named_parameters()
+    ):
+        backbone.restored(model)
+        raise InputError(start, "head", found="none", needed="T's: an encoder is taught from T on")
 
 
 def _collated(batch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
