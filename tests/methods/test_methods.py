@@ -8,7 +8,7 @@ from adamergex.errors import InputError
 from adamergex.methods import METHODS, Workshop
 from adamergex.recipe import demo_recipe
 from adamergex.step import in_order
-from adamergex.tasks import PLAIN
+from adamergex.tasks import PLAIN, asked, examples
 
 SCALES = (0.25, 0.5, 1.0)
 CAUSAL = "{task: causal-lm, text: emoji, training: {num_train_epochs: 1}}"
@@ -72,8 +72,8 @@ def data_of(step):
 def test_the_names():
     assert list(METHODS) == [
         "zero-shot", "xlt", "source-ft", "target-ft", "target-ft-fresh", "few-shot", "projection",
-        "projection-from-t", "projection-soft", "arimerge", "madx", "lt-sft",
-        "language-task-arithmetic", "layer-swapping", "add-reference", "adamergex",
+        "projection-from-t", "projection-soft", "projection-with-source", "arimerge", "madx",
+        "lt-sft", "language-task-arithmetic", "layer-swapping", "add-reference", "adamergex",
     ]  # fmt: skip
 
 
@@ -131,6 +131,18 @@ def test_soft_projection_learns_what_distillation_does_from_the_untrained_adapte
     assert data_of(learnt) == data_of(from_t)
     changed = shop_of("training.per_step.projection-soft.learning_rate=7e-4")
     assert only_adapter(changed, "projection-soft").config["training"]["learning_rate"] == 7e-4
+
+
+def test_projected_labels_are_learnt_beside_gold_source_labels(shop):
+    both, projected = (only_adapter(shop, n) for n in ("projection-with-source", "projection"))
+    gold = shop.catalog.rows(shop.task, "en", "train").config
+    assert data_of(both) == {"rows": "together", "of": [gold, data_of(projected)]}
+    assert both.inputs == projected.inputs
+    rows, labels = data_of(both), list(range(8)) * 400
+    ours = examples(rows, both.files, labels[: len(asked(rows["of"][1], both.files).places)])
+    theirs = examples(rows["of"][1], both.files, labels[: len(ours) - len(examples(gold, {}))])
+    assert ours == [*examples(gold, {}), *theirs]
+    assert len(asked(rows, both.files).items) == len(ours)
 
 
 def test_arimerge(shop):
@@ -318,8 +330,8 @@ def test_no_two_methods_share_a_setting_but_t(shop):
     rows = [row for name in METHODS for row in rows_of(shop, name) if not row.headline]
     adapters = [c.adapter for row in rows for c in row.settings]
     others = [a for a in adapters if a not in (None, shop.task_adapter("en"))]
-    # The eight without a scale, four with one, and four ways of AdaMergeX.
-    assert len(set(others)) == len(others) == 8 + (4 + 4) * len(SCALES)
+    # The nine without a scale, four with one, and four ways of AdaMergeX.
+    assert len(set(others)) == len(others) == 9 + (4 + 4) * len(SCALES)
 
 
 def test_a_local_model_is_known_by_what_it_is_and_not_by_where(tmp_path):

@@ -197,6 +197,7 @@ CASES = [
             ("projection", {"train"}, "projected labels"),
             ("projection-from-t", {"train"}, "from T"),
             ("projection-soft", {"distil"}, "projected soft labels"),
+            ("projection-with-source", {"train"}, "and en labels"),
             ("madx", {"train"}, "on the language adapter"),
             ("lt-sft", {"train-sparse"}, ""),
         )

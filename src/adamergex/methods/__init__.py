@@ -10,7 +10,12 @@ from adamergex.methods.fine_tuning import few_shot, source_ft, target_ft, target
 from adamergex.methods.layer_swapping import layer_swapping
 from adamergex.methods.lt_sft import lt_sft
 from adamergex.methods.madx import madx
-from adamergex.methods.projection import projection, projection_from_t, projection_soft
+from adamergex.methods.projection import (
+    projection,
+    projection_from_t,
+    projection_soft,
+    projection_with_source,
+)
 from adamergex.methods.rows import Method, Row, Setting
 from adamergex.methods.weighted import add_reference, language_task_arithmetic
 from adamergex.methods.workshop import Workshop
@@ -30,6 +35,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "projection": projection,
         "projection-from-t": projection_from_t,
         "projection-soft": projection_soft,
+        "projection-with-source": projection_with_source,
         "arimerge": arimerge,
         "madx": madx,
         "lt-sft": lt_sft,

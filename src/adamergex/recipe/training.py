@@ -66,6 +66,7 @@ class StepTraining(Section):
     projection: Trainer = Trainer()
     projection_from_t: Trainer = Field(default=Trainer(), alias="projection-from-t")
     projection_soft: Trainer = Field(default=Trainer(), alias="projection-soft")
+    projection_with_source: Trainer = Field(default=Trainer(), alias="projection-with-source")
     madx: Trainer = Trainer()
     lt_sft: SparseTrainer = Field(default=SparseTrainer(), alias="lt-sft")
 

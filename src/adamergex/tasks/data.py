@@ -9,6 +9,7 @@
     # "source_rows": SOURCE as "source_lines".
     # "part": "learnt" or "held" where a tenth of the rows is held out
     {"rows": "dealt", "of": [...]}   # descriptions like these, of one text in several languages
+    {"rows": "together", "of": [...]}   # descriptions like these, one after the other
     {"rows": "reference", "reference": "translation", "lines": LINES, ...}
 
 LINES is {"source": SOURCE, "column": "text", "max_samples": 2000}; SOURCE is that of tasks.sources;
@@ -69,10 +70,14 @@ class Data:
 
 def readings(data: Data) -> list[str]:
     """For people: each file that could be read otherwise, and how it is read."""
-    parts = data.config["of"] if data.config["rows"] == "dealt" else [data.config]
-    found = [source for config in parts for source in _sources(config)]
+    found = [source for config in _parts(data.config) for source in _sources(config)]
     named = {source["file"]: told(source) for source in found if source and "file" in source}
     return [f"{data.files[sha]}: {how}" for sha, how in named.items() if how]
+
+
+def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The description itself, or those that it is made of."""
+    return [part for each in config["of"] for part in _parts(each)] if "of" in config else [config]
 
 
 def _sources(config: Mapping[str, Any]) -> list[dict[str, Any] | None]:
@@ -90,9 +95,12 @@ def questions(wanted: Mapping[str, Any], files: Files) -> Questions:
 
 
 def _questions(wanted: Mapping[str, Any], found: list[Row]) -> Questions:
-    labelled = wanted["rows"] == "task" and wanted.get("labelled", True)
     skip = wanted["rows"] == "task" and wanted.get("bad_rows") == "skip"
-    return Questions(wanted["task"], found, labelled=labelled, skip=skip)
+    return Questions(wanted["task"], found, labelled=_labelled(wanted), skip=skip)
+
+
+def _labelled(wanted: Mapping[str, Any]) -> bool:
+    return wanted["rows"] == "task" and wanted.get("labelled", True)
 
 
 def _rows(wanted: Mapping[str, Any], files: Files) -> tuple[list[Row], float | None]:
@@ -192,7 +200,7 @@ def asked(wanted: Mapping[str, Any], files: Files) -> Asked:
     """The questions that a description means, but those on blank lines.
 
     Of a text in several languages each line is taken from one of them, in turn. With a `part` only
-    the rows of that, by the same numbers as without.
+    the rows of that, by the same numbers as without. What is put together has new numbers.
 
     Raises:
         InputError: As `questions`.
@@ -202,6 +210,10 @@ def asked(wanted: Mapping[str, Any], files: Files) -> Asked:
         held = wanted["part"] == "held"
         items = {i: x for i, x in whole.items.items() if (i % _HELD == _HELD - 1) == held}
         return replace(whole, items=items)
+    if wanted["rows"] == "together":
+        parts = [asked(part, files) for part in wanted["of"]]
+        items = dict(enumerate(item for part in parts for item in part.items.values()))
+        return Asked(items, list(items), parts[0].delimiter)
     if wanted["rows"] == "dealt":
         parts = [asked(part, files) for part in wanted["of"]]
         dealt = {
@@ -247,13 +259,17 @@ def examples(
         wanted: The description.
         files: See tasks.sources.rows.
         labels: For unlabelled rows, the answer to each: an index among the choices, or a text.
-            Empty lines, and rows with an empty text, are left out.
+            Empty lines, and rows with an empty text, are left out. Rows put together that have
+            labels of their own take none.
 
     Raises:
         InputError: As `questions`; texts that should be parallel and are not.
     """
     if wanted["rows"] == "reference":
         return _reference(wanted, files)
+    if wanted["rows"] == "together":
+        parts = ((part, None if _labelled(part) else labels) for part in wanted["of"])
+        return [row for part, given in parts for row in examples(part, files, given)]
     if labels is None:
         labelled = questions(wanted, files)
         for notice in labelled.left_out:
