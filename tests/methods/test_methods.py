@@ -72,8 +72,9 @@ def data_of(step):
 def test_the_names():
     assert list(METHODS) == [
         "zero-shot", "xlt", "source-ft", "target-ft", "target-ft-fresh", "few-shot", "projection",
-        "projection-from-t", "projection-soft", "projection-with-source", "arimerge", "madx",
-        "lt-sft", "language-task-arithmetic", "layer-swapping", "add-reference", "adamergex",
+        "projection-from-t", "projection-soft", "projection-with-source", "ensemble", "arimerge",
+        "madx", "lt-sft", "language-task-arithmetic", "layer-swapping", "add-reference",
+        "adamergex",
     ]  # fmt: skip
 
 
@@ -81,6 +82,7 @@ def test_zero_shot_and_xlt_have_no_adapter_and_ask_in_their_own_way(shop):
     for name, prompting in (("zero-shot", ""), ("xlt", "xlt")):
         assert only_adapter(shop, name) is None
         assert only_row(shop, name).prompting == prompting
+    assert only_row(shop, "ensemble").members
     for name in set(METHODS) - {"xlt"}:
         assert not any(row.prompting for row in rows_of(shop, name))
 
@@ -143,6 +145,11 @@ def test_projected_labels_are_learnt_beside_gold_source_labels(shop):
     theirs = examples(rows["of"][1], both.files, labels[: len(ours) - len(examples(gold, {}))])
     assert ours == [*examples(gold, {}), *theirs]
     assert len(asked(rows, both.files).items) == len(ours)
+
+
+def test_the_ensemble_is_of_t_and_of_projection_from_t(shop):
+    members = only_row(shop, "ensemble").members
+    assert members == (shop.task_adapter("en"), only_adapter(shop, "projection-from-t"))
 
 
 def test_arimerge(shop):
@@ -308,7 +315,9 @@ def test_distillation_starts_from_t_and_rs_is_t():
     assert learnt != shop.references(recipe.reference[0], "tr")["reference_target"]
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"zero-shot", "xlt", "source-ft"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(METHODS) - {"zero-shot", "xlt", "source-ft", "ensemble"})
+)
 def test_each_target_has_steps_of_its_own(shop, name):
     ours, theirs = (
         {c.adapter for row in rows_of(shop, name, target) for c in row.settings}
@@ -317,7 +326,7 @@ def test_each_target_has_steps_of_its_own(shop, name):
     assert ours & theirs <= {shop.task_adapter("en")}
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"zero-shot", "xlt"}))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"zero-shot", "xlt", "ensemble"}))
 def test_each_seed_trains_its_own(name):
     ours, theirs = (
         {c.adapter for row in rows_of(shop_of(seed=seed), name) for c in row.settings}

@@ -33,6 +33,10 @@ IA3 = "adapter={type: ia3}"
             "scale: select: found divergence; needed a reference of",
         ),
         (
+            ["tasks=[mgsm]", "source=en", "targets=[sw]", "methods=[ensemble]"],
+            "methods: found ensemble; needed another, for mgsm: what is averaged is how likely",
+        ),
+        (
             ["tasks=[mgsm]", "source=en", "targets=[sw]", "scale={select: unlabelled}"],
             "scale: select: found unlabelled; needed dev or fixed: answers to mgsm in free text",
         ),

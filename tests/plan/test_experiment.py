@@ -129,6 +129,17 @@ def test_how_many_steps_the_demo_has():
     assert kinds["model"] == kinds["results"] == 1
 
 
+def test_an_ensemble_reads_the_answers_that_its_members_rows_have(everything):
+    own = {*everything.inputs.values()}
+    found = steps(everything, "ensemble")
+    assert len(found) == 2 * len(everything.config["targets"])  # seeds
+    for step in found:
+        assert len(step.inputs) == 2
+        assert own.issuperset(step.inputs.values())
+        assert {member.kind for member in step.inputs.values()} == {"score"}
+        assert all(m.config["data"] == step.config["data"] for m in step.inputs.values())
+
+
 def test_no_choice_depends_on_test_data(everything):
     choices = steps(everything, "select")
     assert choices

@@ -18,6 +18,7 @@ from adamergex.run import Store
 from adamergex.run.functions import FUNCTIONS
 from adamergex.run.store import RECORD_FILE
 from adamergex.step import Step, in_order
+from adamergex.tasks import file_source
 from tests.support.folders import config_of, dense_updates, snapshot, stored_tensors, write_lora
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -289,3 +290,23 @@ def test_every_kind_of_a_plan_has_a_function():
         for way in ("dev", "divergence")
     ]
     assert {step.kind for step in in_order(plans)} == set(FUNCTIONS)
+
+
+def test_an_ensemble_is_of_the_likelihoods_that_were_scored(tmp_path):
+    """Where one is sure and the other is not, the sure one decides."""
+    (tmp_path / "rows.csv").write_text("text,label\nx,0\ny,1\n")
+    task = {
+        "task": "t", "output_type": "multiple_choice", "doc_to_text": "{{text}}",
+        "doc_to_choice": ["a", "b"], "doc_to_target": "label", "metric_list": [{"metric": "acc"}],
+    }  # fmt: skip
+    source, where = file_source("rows.csv", tmp_path)
+    data = {"rows": "task", "task": task, "source": source, "max_samples": None}
+    members = ([[-0.1, -9.0], [-1.0, -1.2]], [[-1.2, -1.0], [-9.0, -0.1]])
+    inputs = {
+        f"member.{i}": write_record(tmp_path / str(i), log_likelihoods=logs, notices=["as one"])
+        for i, logs in enumerate(members)
+    }
+    inputs[source["file"]] = where
+    record = FUNCTIONS["ensemble"]({"data": data}, inputs, tmp_path)
+    assert (record["predictions"], record["score"], record["n"]) == ([0, 1], 1.0, 2)
+    assert record["notices"] == ["as one"]

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.special import softmax
 from sklearn.metrics import f1_score
 
 from adamergex.errors import InputError
@@ -38,6 +39,17 @@ ASKED = {
 }
 
 
+WIDTHS = {
+    metrics: np.array(
+        [1, 1, 1, 1]
+        if metrics == ("acc",)
+        else [len(c.encode() if metrics == ("acc_bytes",) else c) for c in CHOICES]
+    )
+    for metrics in ASKED
+}
+"""What each metric divides the log-likelihoods by."""
+
+
 def measured(found, logs, monkeypatch):
     answers = [[(float(log), False) for log in row] for row in logs]
     monkeypatch.setattr(measure, "likelihoods", lambda *_: answers)
@@ -63,6 +75,33 @@ def test_lengths_make_other_labels(monkeypatch):
     }
     # 3 of 1, 3/13 of 4, 5/9 of 5 and 3.5/3: characters; in bytes 5/11 and 3.5/6.
     assert labels == {("acc",): 0, ("acc_norm", "acc"): 1, ("acc_bytes",): 1, ("f1", "acc_norm"): 1}
+
+
+@pytest.mark.parametrize("metrics", ASKED)
+@given(logs=LOGS)
+def test_an_ensemble_of_equals_is_each_of_them(metrics, logs):
+    with pytest.MonkeyPatch.context() as patch:
+        one = measured(ASKED[metrics], logs, patch)
+    found = measure.ensembled(ASKED[metrics], [one["log_likelihoods"]] * 3)
+    np.testing.assert_allclose(found["log_likelihoods"], logs, rtol=1e-9, atol=1e-9)
+    assert found["metric"] == one["metric"]
+    scores = logs / WIDTHS[metrics]
+    clear = np.ptp(np.sort(scores)[:, -2:], axis=1) > 1e-6  # ties may fall either way
+    for key in ("values", "predictions"):
+        same = np.asarray(found[key]) == np.asarray(one[key])
+        assert same[clear].all()
+
+
+@pytest.mark.parametrize("metrics", ASKED)
+@given(one=LOGS, other=LOGS)
+def test_an_ensemble_is_the_mean_of_probabilities_of_choices(metrics, one, other):
+    found = measure.ensembled(ASKED[metrics], [one.tolist(), other.tolist()])
+    weights = np.mean(WIDTHS[metrics]) / WIDTHS[metrics]
+    wanted = (softmax(weights * one, 1) + softmax(weights * other, 1)) / 2
+    ours = softmax(weights * np.asarray(found["log_likelihoods"]), 1)
+    np.testing.assert_allclose(ours, wanted, rtol=1e-7, atol=1e-12)
+    best = wanted[np.arange(8), found["predictions"]]
+    np.testing.assert_allclose(best, wanted.max(axis=1), rtol=1e-7)
 
 
 def test_a_metric_of_the_whole_stands_beside_the_score(monkeypatch):

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from adamergex.methods.adamergex import adamergex
 from adamergex.methods.arimerge import arimerge
 from adamergex.methods.catalog import Catalog
+from adamergex.methods.ensemble import ensemble
 from adamergex.methods.fine_tuning import few_shot, source_ft, target_ft, target_ft_fresh
 from adamergex.methods.layer_swapping import layer_swapping
 from adamergex.methods.lt_sft import lt_sft
@@ -36,6 +37,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "projection-from-t": projection_from_t,
         "projection-soft": projection_soft,
         "projection-with-source": projection_with_source,
+        "ensemble": ensemble,
         "arimerge": arimerge,
         "madx": madx,
         "lt-sft": lt_sft,

@@ -20,7 +20,8 @@ class Setting:
     Attributes:
         scale: How far it is from the task adapter; 0 is the task adapter itself.
         label: The setting, for people.
-        adapter: The step whose folder holds the adapter; None for the base model alone.
+        adapter: The step whose folder holds the adapter; None for the base model alone, and where
+            the row has members.
     """
 
     scale: float
@@ -38,6 +39,7 @@ class Row:
         settings: What to choose from.
         headline: Whether this row is the answer to what to deploy.
         prompting: How questions are put: as the task has them, or `xlt`.
+        members: The steps of several adapters, all of which are asked; none where one is.
     """
 
     method: str
@@ -45,6 +47,7 @@ class Row:
     settings: tuple[Setting, ...]
     headline: bool = False
     prompting: str = ""
+    members: tuple[Step, ...] = ()
 
 
 class Method(Protocol):

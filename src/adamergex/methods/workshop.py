@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +243,14 @@ class Workshop:
             version=_score_version(asked.config["task"]),
             files=self._files(asked),
         )
+
+    def ensembled(self, members: Sequence[Step], asked: Data, label: str) -> Step:
+        """The mean of several adapters' answers to questions, each asked by itself."""
+        inputs = {
+            f"member.{i}": self.scored(member, asked, f"{label}, member {i}")
+            for i, member in enumerate(members)
+        }
+        return Step("ensemble", {"data": asked.config}, inputs, label=label, files=asked.files)
 
     def diverging(self, adapter: Step, reference: Reference, language: str, label: str) -> Step:
         """How far an adapter's answers are from T's, on rows of a reference that were held out."""

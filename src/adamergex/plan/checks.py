@@ -60,6 +60,8 @@ def check(recipe: Recipe) -> None:
         if recipe.scale.select == "unlabelled" and task.free_text:
             needed = f"dev or fixed: answers to {task.name} in free text have no likelihood"
             raise InputError("scale", "select", found="unlabelled", needed=needed)
+        if "ensemble" in recipe.methods:
+            _check_averaged(task)
         dev = recipe.scale.select != "fixed" or "few-shot" in recipe.methods
         for target in recipe.targets if dev else ():
             _check_apart(catalog, task, target)
@@ -134,6 +136,16 @@ def _check_references(recipe: Recipe) -> None:
             raise InputError("reference", "languages", found=recipe.source, needed=needed)
 
 
+def _check_averaged(task: Task) -> None:
+    """What an ensemble's members give: the likelihood of each choice, and nothing else."""
+    by_text = task.free_text or any(
+        entry.get("metric") == "exact_match" for entry in task.config.get("metric_list") or []
+    )
+    if by_text:
+        needed = f"another, for {task.name}: what is averaged is how likely each choice is"
+        raise InputError("methods", found="ensemble", needed=needed)
+
+
 def _check_answers(recipe: Recipe, task: Task) -> None:
     """Which answers of T's are learnt."""
     for reference in recipe.reference:
@@ -161,7 +173,7 @@ def _check_held_out(recipe: Recipe) -> None:
 def _check_texts(recipe: Recipe, catalog: Catalog, task: Task) -> None:
     """Reads the texts that T is to read, before it is trained: those that are on this machine."""
     first = recipe.reference[0]
-    projecting = any(method.startswith("projection") for method in recipe.methods)
+    projecting = any(method.startswith(("projection", "ensemble")) for method in recipe.methods)
     for reference in recipe.reference:
         projected = reference is first and projecting
         if reference.task not in (REFERENCES if projected else (READING, *FROM_T)):

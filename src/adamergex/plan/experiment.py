@@ -103,6 +103,8 @@ class _Table:
         label: str,
         unchanged: Step | None = None,
     ) -> Step:
+        if row.members:
+            return shop.ensembled(row.members, asked, f"{label}, {target}")
         prompting = (
             {"kind": row.prompting, "language": language_name(target),
              "retell_in": language_name(self.recipe.source)}

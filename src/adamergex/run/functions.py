@@ -100,6 +100,19 @@ def score(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
     return record
 
 
+def ensemble(config: Config, inputs: Inputs, out: Path) -> Record:  # noqa: ARG001
+    """The mean of several models' answers, from their scorings of the same questions."""
+    from adamergex.score import ensembled
+    from adamergex.tasks import questions
+
+    roles = sorted(role for role in inputs if role.startswith("member."))
+    records = [read_record(inputs[role]) for role in roles]
+    logs = [record["log_likelihoods"] for record in records]
+    said = list(dict.fromkeys(line for record in records for line in record.get("notices", [])))
+    record = ensembled(questions(config["data"], inputs), logs)
+    return record | ({"notices": said} if said else {})
+
+
 def select(config: Config, inputs: Inputs, out: Path) -> Record:
     """The candidate that did best; its adapter is handed on in out/adapter."""
     from adamergex.select import Candidate, chosen
@@ -183,6 +196,7 @@ FUNCTIONS: Mapping[str, Callable[[Config, Inputs, Path], Record]] = {
     "layer-swap": layer_swap,
     "add-sparse": add_sparse,
     "score": score,
+    "ensemble": ensemble,
     "select": select,
     "geometry": geometry,
     "results": results,

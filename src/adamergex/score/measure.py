@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from adamergex.errors import InputError
 from adamergex.models import Backbone, backbone, backbone_family
 from adamergex.score.choices import likelihoods
@@ -15,7 +17,7 @@ from adamergex.score.generation import generations
 from adamergex.score.statistics import mean, standard_error
 from adamergex.tasks import Item, Questions, questions
 
-__all__ = ["measured", "scored"]
+__all__ = ["ensembled", "measured", "scored"]
 
 
 def scored(
@@ -91,6 +93,34 @@ def measured(
         answers = [[text] for text in given]
     record = {"n": len(items), "predictions": given, "log_likelihoods": logs}
     return record | (_scores(asked, answers) if asked.labelled else {})
+
+
+def ensembled(asked: Questions, members: Sequence[Sequence[Sequence[float]]]) -> dict[str, Any]:
+    """The mean, over several models, of the probabilities of each choice among its item's.
+
+    Args:
+        asked: The questions of one task and language.
+        members: Of each model the log-likelihoods that `measured` found: of each choice of each
+            item. An item's choices are compared as its accuracy does, by length or not.
+
+    Returns:
+        As `measured`. Whether an answer is what a model would write by itself is not known: no
+        metric may ask for it.
+    """
+    items = asked.items
+    logs = [_averaged(rows, item.weights) for item, *rows in zip(items, *members, strict=True)]
+    answers = [[(log, False) for log in row] for row in logs]
+    record = {"n": len(items), "predictions": asked.chosen(logs), "log_likelihoods": logs}
+    return record | _scores(asked, answers)
+
+
+def _averaged(rows: Sequence[Sequence[float]], weights: Sequence[float]) -> list[float]:
+    """Log-likelihoods whose softmax is the mean of those of `rows`; of equal rows, the same."""
+    by = np.asarray(weights or 1.0)
+    scores = np.asarray(rows) * by
+    totals = np.logaddexp.reduce(scores, axis=1, keepdims=True)
+    mean = np.logaddexp.reduce(scores - totals, axis=0) - np.log(len(rows)) + totals.mean()
+    return (mean / by).tolist()
 
 
 def _scores(asked: Questions, answers: Sequence[Sequence[Any]]) -> dict[str, Any]:
