@@ -13,6 +13,7 @@ from adamergex.errors import InputError
 from adamergex.plan import planned
 from adamergex.recipe import Recipe, demo_recipe, load_recipe, recipe_from
 
+FROM_T = "projection-from-t"
 BASE = "model: m\nsource: en\ntargets: [fa]\ntasks: [emoji]\n"
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -34,6 +35,10 @@ def loaded(extra="", changes=()):
          "is not; needed lt-sft?"),
         ("training: {per_step: {lt-sft: {densty: 1}}}", "per_step.lt-sft.densty: found a key that "
          "there is not; needed density?"),
+        ("training: {per_step: {projection: {}}}\nmethods: [projection-from-t]", "r.yaml: training."
+         "per_step.projection: found no method of this recipe; needed projection-from-t? or proj"),
+        ("training: {per_step: {madx: {}}}", "per_step.madx: found no method of this recipe; "
+         "needed it among methods"),
         ("data_files: {emoji: {trian: x}}", "data_files.emoji.trian: found a key that there is "
          "not; needed train?"),
         ("scale: {select: best}", "scale.select: found best; needed 'dev', 'unlabelled', 'diver"),
@@ -106,6 +111,7 @@ def test_changes_are_made_anywhere():
         [
             "training.learning_rate=1e-4",
             "training.per_step.lt-sft.density=0.2",
+            "methods=[source-ft, lt-sft]",
             "reference.0.task=causal-lm",
             "targets=[tr, de]",
             "seed=[1, 2]",
@@ -115,6 +121,21 @@ def test_changes_are_made_anywhere():
     assert recipe.training.per_step.lt_sft.density == 0.2
     assert recipe.reference[0].task == "causal-lm"
     assert (recipe.targets, recipe.seed) == (("tr", "de"), (1, 2))
+
+
+def test_what_a_file_says_of_a_method_is_left_out_with_it():
+    written = (
+        "methods: [source-ft, few-shot, madx]\ntraining: {per_step: {few-shot: {max_steps: 3}}}"
+    )
+    fewer = ["methods=[source-ft]"]
+    assert loaded(written, fewer).training.per_step == loaded().training.per_step
+    assert loaded(written, ["methods.2=xlt"]).training.per_step.few_shot.max_steps == 3
+    both = loaded(written.replace("few-shot, madx", "ensemble").replace("few-shot", FROM_T))
+    assert both.training.per_step.projection_from_t.max_steps == 3
+    more = ["training.per_step.few-shot.max_steps=9"]
+    for changes in (fewer + more, more + fewer):  # what is asked for now is not left out
+        with pytest.raises(InputError, match="few-shot: found no method of this recipe"):
+            loaded(written, changes)
 
 
 @pytest.mark.parametrize("change", ["x", "=1", "model.a=1", "targets.7=x", "targets.a=x", "a.b=1"])

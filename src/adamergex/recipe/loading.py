@@ -54,14 +54,49 @@ def placed_model_kwargs(given: Mapping[str, Any], name: object) -> PlacedModelKw
 
 
 def _recipe(content: dict[str, Any], name: object, folder: Path, changes: Sequence[str]) -> Recipe:
-    for change in changes:
+    own = _methods(content)
+    # Methods first: what the file says of one that is left out by that is left out with it.
+    ordered = sorted(changes, key=lambda change: not change.startswith("methods"))
+    for change in ordered:
         _change(content, change)
+        if change.startswith("methods"):
+            _forget(content, own - _methods(content))
     if "folder" in content:
         raise InputError(name, "folder", found="a key that there is not", needed="no such key")
     try:
-        return Recipe.model_validate({**content, "folder": folder})
+        recipe = Recipe.model_validate({**content, "folder": folder})
     except ValidationError as error:
         raise _explained(error, name) from None
+    _check_per_step(recipe, name)
+    return recipe
+
+
+def _methods(content: Mapping[str, Any]) -> set[str]:
+    listed = content.get("methods")
+    return {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
+
+
+def _forget(content: Mapping[str, Any], methods: Iterable[str]) -> None:
+    """Takes what `training.per_step` says of them out, in place."""
+    training = content.get("training")
+    per_step = training.get("per_step") if isinstance(training, dict) else None
+    if isinstance(per_step, dict):
+        for method in methods:
+            per_step.pop(method, None)
+
+
+def _check_per_step(recipe: Recipe, name: object) -> None:
+    """Settings of a method that is not compared would do nothing, without a word."""
+    per_step = recipe.training.per_step
+    names = {key: field.alias or key for key, field in type(per_step).model_fields.items()}
+    used = {"task", *recipe.methods}
+    used |= {"projection-from-t"} if "ensemble" in used else set()
+    for key in sorted(per_step.model_fields_set):
+        if names[key] not in used:
+            near = difflib.get_close_matches(names[key], used.intersection(names.values()), n=1)
+            needed = f"{near[0]}? or {names[key]} among methods" if near else "it among methods"
+            where = f"training.per_step.{names[key]}"
+            raise InputError(name, where, found="no method of this recipe", needed=needed)
 
 
 def _change(content: dict[str, Any], change: str) -> None:

@@ -78,8 +78,8 @@ class Training(Trainer):
         vocabulary: `full`, or `in-use`: the softmax over only those tokens that an adapter's own
             completions use, of a task those of all choices: faster, and another loss (see
             docs/footguns.md).
-        per_step: Differences for some methods. Those of `task` are for T and `target-ft-fresh`;
-            those of a reference stand under `reference.training`.
+        per_step: Differences for some of the methods that are compared. Those of `task` are for T
+            and `target-ft-fresh`; those of a reference stand under `reference.training`.
     """
 
     learning_rate: PositiveFloat | None = 2e-4
