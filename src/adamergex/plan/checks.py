@@ -138,10 +138,8 @@ def _check_references(recipe: Recipe) -> None:
 
 def _check_averaged(task: Task) -> None:
     """What an ensemble's members give: the likelihood of each choice, and nothing else."""
-    by_text = task.free_text or any(
-        entry.get("metric") == "exact_match" for entry in task.config.get("metric_list") or []
-    )
-    if by_text:
+    metrics: list[dict[str, Any]] = task.config.get("metric_list") or []
+    if task.free_text or any(entry.get("metric") == "exact_match" for entry in metrics):
         needed = f"another, for {task.name}: what is averaged is how likely each choice is"
         raise InputError("methods", found="ensemble", needed=needed)
 
