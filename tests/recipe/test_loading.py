@@ -1,5 +1,6 @@
 """Recipes from YAML: what is refused, by its path in the file, and what is changed by --set."""
 
+import shlex
 from importlib.resources import files
 from pathlib import Path
 
@@ -164,6 +165,37 @@ def test_the_recipes_of_the_repository_run_where_nothing_but_the_repository_is(p
     """Every file that a plan reads is looked for while it is made."""
     assert ".." not in path.read_text(encoding="utf-8")
     planned(load_recipe(path))
+
+
+PAPER = RECIPES / "paper"
+ROWS = [
+    shlex.split(line)[2:]
+    for line in (PAPER / "README.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("    adamergex run ")
+]
+TASKS = ("mgsm", "xcopa", "xnli", "xquad", "xlsum")
+TESTS = {"mgsm": "test", "xquad": "validation"}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(row[:3]))
+def test_the_rows_of_the_paper_are_planned_on_whole_test_sets(row):
+    recipe = load_recipe(RECIPES.parent / row[0], row[2::2])
+    last = planned(recipe)
+    tests = [step for role, step in last.inputs.items() if role.startswith("test.")]
+    assert len(tests) == len(recipe.methods) * len(recipe.targets)
+    for step in tests:
+        data = step.config["data"]
+        assert data["source"]["split"] == TESTS.get(Path(recipe.tasks[0]).stem, "test")
+        assert data["max_samples"] is None
+
+
+def test_every_row_of_the_paper_is_there():
+    named = [(Path(row[0]).stem, load_recipe(RECIPES.parent / row[0], row[2::2])) for row in ROWS]
+    found = {(name, Path(task).stem) for name, recipe in named for task in recipe.tasks}
+    llama = {(name, task) for name in ("llama2-lora", "llama2-ia3") for task in TASKS}
+    others = {(name, "xnli") for name in ("t5-ia3", "mt5-lora", "xlmr-lora-xnli")}
+    assert found == llama | others
+    assert {name for name, _ in found} == {p.stem for p in PAPER.glob("*.yaml")} - set(TESTS)
 
 
 def keys(model):

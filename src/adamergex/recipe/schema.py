@@ -79,9 +79,9 @@ class Reference(Section):
     Attributes:
         task: causal-lm, masked-lm, span-corruption, cloze, translation, self-labelled,
             projected-labels, distillation, reading; or the name or path of a labelled task.
-        text: A text that has a name (ntrex, wikipedia, emoji); a file with `{language}` in its
-            path; or one for each language code (`*` for all others). Lines must be parallel
-            where the task needs it.
+        text: A text that has a name (ntrex, wikipedia, wikipedia-10k, emoji); a file with
+            `{language}` in its path; or one for each language code (`*` for all others). Lines must
+            be parallel where the task needs it.
         column: Where the text is in a file with columns; `{language}` makes a word list of one.
         quoting: As in DataFiles, of the text.
         max_samples: The most lines, or rows.
