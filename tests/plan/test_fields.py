@@ -100,11 +100,11 @@ CASES = [
             ("dtype", "bfloat16"), ("attn_implementation", "eager"), ("quantization", "nf4"),
         )
     ),
-    Case("apply_chat_template", {"apply_chat_template": True}, {*TRAINED, "score"}),
+    Case("apply_chat_template", {"apply_chat_template": True}, {*TRAINED, "start", "score"}),
     Case(
         "system_instruction",
         {"system_instruction": "Be short."},
-        {*TRAINED, "score"},
+        {*TRAINED, "start", "score"},
         before={"apply_chat_template": True},
     ),
     Case("adapter", {"adapter": {"type": "lora", "r": 3}}, {"train", "start"}),

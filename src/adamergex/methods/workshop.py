@@ -246,10 +246,8 @@ class Workshop:
 
     def ensembled(self, members: Sequence[Step], asked: Data, label: str) -> Step:
         """The mean of several adapters' answers to questions, each asked by itself."""
-        inputs = {
-            f"member.{i}": self.scored(member, asked, f"{label}, member {i}")
-            for i, member in enumerate(members)
-        }
+        scored = [self.scored(member, asked, f"{label}, one of them") for member in members]
+        inputs = {f"member.{i}": step for i, step in enumerate(scored)}
         return Step("ensemble", {"data": asked.config}, inputs, label=label, files=asked.files)
 
     def diverging(self, adapter: Step, reference: Reference, language: str, label: str) -> Step:
