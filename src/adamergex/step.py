@@ -39,6 +39,7 @@ class Step:
             of the identity either.
         processes: How many share the work, where it is a training; not part of the identity.
         shard: Whether they divide the base model among them; not part of it either.
+        execution: Names and values of TrainingArguments that change no result; not part of it.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Step:
     names: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
     shard: bool = False
+    execution: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from adamergex.errors import InputError
-from adamergex.plan import planned
+from adamergex.plan import checks, planned
 from adamergex.recipe import Reference, demo_recipe
 from adamergex.tasks import find_task
 from tests.plan.test_experiment import local_recipe
@@ -37,6 +37,10 @@ IA3 = "adapter={type: ia3}"
             "methods: found ensemble; needed another, for mgsm: what is averaged is how likely",
         ),
         (
+            ["training.gradient_checkpointing=true", "adapter={type: prefix}"],
+            "training: gradient_checkpointing: found True; needed false, for a prefix",
+        ),
+        (
             ["tasks=[mgsm]", "source=en", "targets=[sw]", "scale={select: unlabelled}"],
             "scale: select: found unlabelled; needed dev or fixed: answers to mgsm in free text",
         ),
@@ -58,6 +62,13 @@ def test_an_encoders_fresh_adapter_has_no_head_to_learn_with(tmp_path):
     planned(demo_recipe([*changes, f"model={tmp_path / 'decoder'}"]))
     with pytest.raises(InputError, match="found projection-soft; needed projection-from-t, for an"):
         planned(demo_recipe([*changes, f"model={tmp_path / 'encoder'}"]))
+
+
+def test_a_tracker_that_is_not_installed_is_known_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr(checks, "find_spec", {"tensorboardX": object()}.get)
+    planned(demo_recipe(["training.report_to=tensorboard"]))
+    with pytest.raises(InputError, match="report_to: found mlflow; needed it installed: pip"):
+        planned(demo_recipe(["training.report_to=[tensorboard, mlflow]"]))
 
 
 def test_two_tasks_of_one_name_would_overwrite_each_other(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from adamergex.methods import METHODS, Catalog
-from adamergex.plan import planned
+from adamergex.plan import checks, planned
 from adamergex.recipe import DataFiles, Recipe, Reference, demo_recipe
 from adamergex.step import in_order
 
@@ -222,12 +222,21 @@ def leaves(section=Recipe, path=()):
             yield ".".join(here)
 
 
+CARRIED = {
+    "gradient_checkpointing": True,
+    "report_to": ["tensorboard", "mlflow"],
+    "logging_steps": 5,
+    "dataloader_num_workers": 2,
+    "dataloader_prefetch_factor": 3,
+    "dataloader_pin_memory": True,
+}
 ELSEWHERE = {
     "leaks": "test_leaks.test_test_items_elsewhere_are_refused",
     "base_model": "test_what_adapters_call_their_base_changes_nothing",
     "folder": "where relative paths start, and no key of the file",
     "parallel.processes": "test_how_many_processes_train_changes_nothing",
     "parallel.shard": "test_how_many_processes_train_changes_nothing",
+    **{f"training.{key}": "test_how_trainings_are_carried_out_changes_nothing" for key in CARRIED},
     **{
         f"data_files.{key}": "test_where_files_lie_changes_nothing_and_what_is_in_them_does"
         for key in ("train", "dev", "test", "columns")
@@ -275,6 +284,17 @@ def test_how_many_processes_train_changes_nothing():
     kinds = {step.kind for step in shared if (step.processes, step.shard) == (4, True)}
     assert kinds == {"train", "distil"}
     assert {(step.processes, step.shard) for step in alone} == {(1, False)}
+
+
+def test_how_trainings_are_carried_out_changes_nothing(monkeypatch):
+    monkeypatch.setattr(checks, "find_spec", lambda name: object())  # they are installed
+    training = {**BASE["training"], **CARRIED}
+    plain, carried = plan(BASE), plan({**BASE, "training": training})
+    assert plain == carried
+    found = [step for step in carried if step.execution]
+    assert {step.kind for step in found} == TRAINED
+    for step in found:
+        assert step.execution == {**CARRIED, "logging_strategy": "steps"}
 
 
 def test_a_base_loaded_as_usual_changes_nothing():

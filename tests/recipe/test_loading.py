@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from adamergex.errors import InputError
 from adamergex.plan import planned
 from adamergex.recipe import Recipe, demo_recipe, load_recipe, recipe_from
+from adamergex.recipe.training import Training
 
 FROM_T = "projection-from-t"
 BASE = "model: m\nsource: en\ntargets: [fa]\ntasks: [emoji]\n"
@@ -32,6 +33,11 @@ def loaded(extra="", changes=()):
         ("reference: {training: {max_step: 1}}", "reference[0].training.max_step"),
         ("training: {lerning_rate: 1}", "training.lerning_rate: found a key that there is not; "
          "needed learning_rate?"),
+        ("training: {gradient_checkpoints: true}", "training.gradient_checkpoints: found a key "
+         "that there is not; needed gradient_checkpointing?"),
+        ("training: {report_to: tensorbord}", "report_to[0]: found tensorbord; needed 'trackio', "),
+        ("training: {logging_steps: 5}", "training: found {'logging_steps': 5}; needed report_to"),
+        ("training: {dataloader_prefetch_factor: 2}", "needed dataloader_num_workers with"),
         ("training: {per_step: {lt_stf: {}}}", "training.per_step.lt_stf: found a key that there "
          "is not; needed lt-sft?"),
         ("training: {per_step: {lt-sft: {densty: 1}}}", "per_step.lt-sft.densty: found a key that "
@@ -104,6 +110,18 @@ def test_a_value_may_be_a_list_or_one():
     recipe = loaded("seed: 3\nreference: {task: cloze, text: emoji}\nmerge: {space: factor}")
     assert (recipe.seed, recipe.merge.space) == ((3,), ("factor",))
     assert [reference.title for reference in recipe.reference] == ["cloze"]
+
+
+def test_a_training_is_carried_out_as_trainers_name_it():
+    assert loaded("training: {report_to: none}").training.execution() == {}
+    said = loaded("training: {report_to: wandb, dataloader_num_workers: 2}").training
+    assert said.execution() == {
+        "report_to": ["wandb"],
+        "logging_strategy": "steps",
+        "logging_steps": 10,
+        "dataloader_num_workers": 2,
+    }
+    assert said.given() == Training().given()
 
 
 def test_changes_are_made_anywhere():

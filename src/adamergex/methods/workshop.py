@@ -125,7 +125,7 @@ class Workshop:
             label=f"train {label}",
             version=2,
             files=self._files(rows),
-            **self.recipe.parallel.model_dump(),
+            **self._execution(),
         )
 
     def start(self) -> Step:
@@ -209,7 +209,7 @@ class Workshop:
             inputs,
             label=f"train {label}",
             files=self._files(rows),
-            **self.recipe.parallel.model_dump(),
+            **self._execution(),
         )
 
     def sparse(
@@ -220,7 +220,12 @@ class Workshop:
         config = {"density": density, **self._training(rows, overrides)}
         inputs = self._inputs(beneath=beneath)
         return Step(
-            "train-sparse", config, inputs, label=f"fine-tune {label}", files=self._files(rows)
+            "train-sparse",
+            config,
+            inputs,
+            label=f"fine-tune {label}",
+            files=self._files(rows),
+            execution=self.recipe.training.execution(),
         )
 
     def scored(
@@ -272,6 +277,11 @@ class Workshop:
             "data": rows.config,
             "seed": self.seed,
         }
+
+    def _execution(self) -> dict[str, Any]:
+        """How trainings are carried out, which is no part of their identity."""
+        parallel = self.recipe.parallel.model_dump()
+        return {**parallel, "execution": self.recipe.training.execution()}
 
     def _inputs(self, **given: Step | None) -> dict[str, Step]:
         return {"model": self.model, **{role: step for role, step in given.items() if step}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any
 
 from adamergex.errors import InputError
@@ -49,6 +50,7 @@ def check(recipe: Recipe) -> None:
         raise InputError("tasks", found=f"{twice[0]} twice", needed="names that differ")
     _check_data_files(recipe, catalog, tasks)
     _check_base(recipe)
+    _check_execution(recipe)
     _check_methods(recipe)
     _check_head(recipe)
     _check_references(recipe)
@@ -89,6 +91,18 @@ def _check_base(recipe: Recipe) -> None:
     if how.quantization is not None and recipe.parallel.shard:
         needed = "none, where parallel.shard divides the weights"
         raise InputError("model_kwargs", "quantization", found=how.quantization, needed=needed)
+
+
+def _check_execution(recipe: Recipe) -> None:
+    """How trainings are carried out, where that is not for every adapter or machine."""
+    if recipe.training.gradient_checkpointing and recipe.adapter.type == "prefix":
+        needed = "false, for a prefix: it is a cache, which layers that are run again have not"
+        raise InputError("training", "gradient_checkpointing", found=True, needed=needed)
+    for name in recipe.training.report_to:
+        places = ("tensorboard", "tensorboardX") if name == "tensorboard" else (name,)
+        if not any(find_spec(place) for place in places):
+            needed = f"it installed: pip install {name}"
+            raise InputError("training", "report_to", found=name, needed=needed)
 
 
 def _check_methods(recipe: Recipe) -> None:

@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
@@ -71,8 +73,26 @@ class StepTraining(Section):
     lt_sft: SparseTrainer = Field(default=SparseTrainer(), alias="lt-sft")
 
 
+_EXECUTION = {
+    "gradient_checkpointing",
+    "report_to",
+    "logging_steps",
+    "dataloader_num_workers",
+    "dataloader_prefetch_factor",
+    "dataloader_pin_memory",
+}
+
+
+def _trackers(value: Any) -> Any:
+    if value in (None, "none"):
+        return ()
+    return value if isinstance(value, list | tuple) else [value]
+
+
 class Training(Trainer):
     """How every adapter is trained, and what is different for some of them.
+
+    What is a Trainer's changes results, and all the rest but `vocabulary` and `per_step` does not.
 
     Attributes:
         vocabulary: `full`, or `in-use`: the softmax over only those tokens that an adapter's own
@@ -80,6 +100,12 @@ class Training(Trainer):
             docs/footguns.md).
         per_step: Differences for some of the methods that are compared. Those of `task` are for T
             and `target-ft-fresh`; those of a reference stand under `reference.training`.
+        gradient_checkpointing: Whether layers are run again on the way back, for less memory.
+        report_to: The trackers that losses are sent to.
+        logging_steps: How many optimiser steps lie between two reports; 10 by default.
+        dataloader_num_workers: Processes that make batches ready; 0 for the one that trains.
+        dataloader_prefetch_factor: Batches that each of those has ready.
+        dataloader_pin_memory: Whether batches are put where a GPU copies them from faster.
     """
 
     learning_rate: PositiveFloat | None = 2e-4
@@ -92,6 +118,30 @@ class Training(Trainer):
     max_length: PositiveInt | None = 1024
     vocabulary: Literal["full", "in-use"] = "full"
     per_step: StepTraining = StepTraining()
+    gradient_checkpointing: bool = False
+    report_to: Annotated[
+        tuple[Literal["trackio", "wandb", "tensorboard", "mlflow"], ...], BeforeValidator(_trackers)
+    ] = ()
+    logging_steps: PositiveInt | None = None
+    dataloader_num_workers: NonNegativeInt = 0
+    dataloader_prefetch_factor: PositiveInt | None = None
+    dataloader_pin_memory: bool = False
+
+    def execution(self) -> dict[str, Any]:
+        """What is set of how trainings are carried out, under the trainer's names."""
+        found = self.model_dump(include=_EXECUTION, exclude_defaults=True)
+        if self.report_to:
+            found |= {"report_to": [*self.report_to], "logging_strategy": "steps"}
+            found |= {"logging_steps": self.logging_steps or 10}
+        return found
+
+    @model_validator(mode="after")
+    def _together(self) -> Training:
+        if self.logging_steps is not None and not self.report_to:
+            raise ValueError("report_to with logging_steps; records have the loss of every step")
+        if self.dataloader_prefetch_factor is not None and not self.dataloader_num_workers:
+            raise ValueError("dataloader_num_workers with dataloader_prefetch_factor")
+        return self
 
 
 class Parallel(Section):

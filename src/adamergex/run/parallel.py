@@ -49,9 +49,9 @@ def record_of(step: Step, inputs: Mapping[str, Path], out: Path) -> dict[str, An
 
 def _done(step: Step, inputs: Mapping[str, Path], out: Path) -> dict[str, Any]:
     from adamergex.run.functions import FUNCTIONS
-    from adamergex.run.training import called
+    from adamergex.run.training import carrying_out
 
-    with called(step.names):
+    with carrying_out(step):
         return FUNCTIONS[step.kind](step.config, inputs, out)
 
 

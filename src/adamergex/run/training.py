@@ -6,17 +6,17 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from adamergex.errors import InputError
 from adamergex.run.store import CHECKPOINTS, read_record
+from adamergex.step import Step
 
 __all__ = [
     "Config",
     "Inputs",
     "Record",
-    "called",
+    "carrying_out",
     "distil",
     "diverge",
     "model_of",
@@ -32,17 +32,21 @@ Record = dict[str, Any]
 
 TAUGHT = "taught.safetensors"
 
-_NAMES: ContextVar[Mapping[str, str]] = ContextVar("names", default=MappingProxyType({}))
+_PLAIN = Step("", {})
+_STEP: ContextVar[Step] = ContextVar("step", default=_PLAIN)
 
 
 @contextmanager
-def called(names: Mapping[str, str]) -> Generator[None]:
-    """Has what is trained within it call local models by these names, by the models' SHA-256."""
-    token = _NAMES.set(names)
+def carrying_out(step: Step) -> Generator[None]:
+    """Has trainings within it go by what a step says outside of its config.
+
+    That is what local models are called, by their SHA-256, and arguments that change no result.
+    """
+    token = _STEP.set(step)
     try:
         yield
     finally:
-        _NAMES.reset(token)
+        _STEP.reset(token)
 
 
 def model_of(config: Config, inputs: Inputs) -> str:
@@ -55,7 +59,7 @@ def _base(config: Config, inputs: Inputs, classes: int | None = None) -> Any:
     from adamergex.models import backbone
 
     base = backbone(model_of(config, inputs), classes, config.get("model_kwargs"))
-    name = _NAMES.get().get(config["model"])
+    name = _STEP.get().names.get(config["model"])
     if name is not None:
         base.model.name_or_path = base.model.config.name_or_path = name
     return base.chatting(config.get("chat"))
@@ -134,7 +138,7 @@ def distil(config: Config, inputs: Inputs, out: Path) -> Record:
         learnt,
         out / "adapter",
         start=inputs["start"] / "adapter",
-        training=config["training"],
+        training=_arguments(config, out),
         seed=config["seed"],
         checkpoints=out / CHECKPOINTS,
     )
@@ -213,13 +217,22 @@ def _training(config: Config, inputs: Inputs, out: Path) -> tuple[Any, Any, dict
         classes = _classes(data, inputs)
     base = _base(config, inputs, classes)
     options = {
-        "training": config["training"],
+        "training": _arguments(config, out),
         "seed": config["seed"],
         "vocabulary": _vocabulary(config, inputs, base, rows),
         "beneath": inputs["beneath"] / "adapter" if "beneath" in inputs else None,
         "checkpoints": out / CHECKPOINTS,
     }
     return base, rows, options
+
+
+def _arguments(config: Config, out: Path) -> dict[str, Any]:
+    """What a step's config says of the training, and what is said outside of it."""
+    step = _STEP.get()
+    found = {**config["training"], **step.execution}
+    if "report_to" in found:
+        found |= {"run_name": step.label, "logging_dir": str(out / "tensorboard")}
+    return found
 
 
 def _learnt(data: Config, family: str) -> Config:

@@ -72,6 +72,10 @@ def made_trainer(
         )
     else:
         data, collator = _other(backbone, rows, tokens)
+        if isinstance(collator, DataCollatorForLanguageModeling):
+            # It draws what is masked, and processes of its own would draw it otherwise.
+            alone = {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
+            arguments = {**arguments, **alone}
         options = on_one_device(TrainingArguments(**arguments))
         if options.world_size > 1:  # its loss is a mean, and that of shares of a batch another one
             needed = f"1, for an {backbone.family}"

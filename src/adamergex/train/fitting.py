@@ -16,8 +16,13 @@ from adamergex.errors import InputError
 from adamergex.models import Backbone, bfloat16_products
 from adamergex.train.checkpoints import CheckpointWriter, last_checkpoint
 from adamergex.train.precision import frozen_in_bfloat16
+from adamergex.train.recomputing import checkpointed
+from adamergex.train.tracking import place, reported
 
 __all__ = ["fitted", "max_length"]
+
+_OWN = ("max_length", "gradient_checkpointing", "logging_dir")
+"""What is none of TrainingArguments, or is not left to them."""
 
 
 def max_length(training: Mapping[str, Any]) -> int:
@@ -37,12 +42,14 @@ def fitted(
     Args:
         backbone: The base model under what is trained.
         make: From the names and values of TrainingArguments to a trainer that keeps its `losses`.
-        training: Names and values of TrainingArguments; max_length is none of them.
+        training: Names and values of TrainingArguments; also max_length, and logging_dir, where
+            TensorBoard's files go.
         seed: Of what is drawn in training, and of the order of the rows.
         checkpoints: A folder for checkpoints; None to keep nothing.
 
     Raises:
-        InputError: bfloat16 on a processor without instructions for it.
+        InputError: bfloat16 on a processor without instructions for it; layers that cannot be run
+            again.
 
     Returns:
         steps, training_seconds, and losses, one for each step.
@@ -50,15 +57,18 @@ def fitted(
     if training.get("bf16") and not bfloat16_products():
         needed = "false: this processor is not known to have instructions for it"
         raise InputError("training", "bf16", found=True, needed=needed)
-    given = {key: value for key, value in training.items() if key != "max_length"}
+    given = {key: value for key, value in training.items() if key not in _OWN}
     start = time.perf_counter()
-    with _uncollected(), _kept_in(checkpoints) as folder:
+    with _uncollected(), reported(training), _kept_in(checkpoints) as folder:
         trainer = make({**_arguments(folder, seed), **given})
+        place(trainer, training.get("logging_dir"))
         before = None
         if checkpoints is not None:
             trainer.add_callback(CheckpointWriter(trainer))
             before = last_checkpoint(checkpoints)
-        with frozen_in_bfloat16(backbone) if training.get("bf16") else nullcontext():
+        narrow = frozen_in_bfloat16(backbone) if training.get("bf16") else nullcontext()
+        again = training.get("gradient_checkpointing")
+        with narrow, checkpointed(trainer.model) if again else nullcontext():
             if before is None:
                 trainer.train()
             else:
@@ -101,8 +111,7 @@ def _arguments(folder: Path, seed: int) -> dict[str, Any]:
     return {
         "output_dir": str(folder),
         "seed": seed,
-        # The adapter is small and the base resident: nothing here is worth recomputing or saving.
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": False,  # see `checkpointed`
         "save_strategy": "no",
         "logging_strategy": "no",
         "report_to": "none",
