@@ -20,10 +20,12 @@ from adamergex.methods import METHODS
 from adamergex.plan import planned
 from adamergex.recipe import load_recipe
 from adamergex.run import Store
+from adamergex.score import measure
 from adamergex.step import in_order
+from adamergex.train import train_adapter
 from adamergex.trial import entries
 from tests.cli.test_imports import HEAVY, imported
-from tests.support.backbones import QUIET_TRAINING
+from tests.support.backbones import QUIET_TRAINING, ROWS, STRUCTURES
 from tests.support.folders import config_of, dense_updates, snapshot, stored_tensors
 
 pytestmark = QUIET_TRAINING
@@ -244,6 +246,38 @@ def test_evaluate_gives_the_score_of_the_table(finished, tiny_folder, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["score"] == headline["runs"][0]["score"]
     assert (found["n"], found["metric"], found["chance"]) == (10, "acc", 1 / 8)
+
+
+def test_several_adapters_have_the_scores_that_each_has_alone(
+    tiny, tiny_folder, tmp_path, capsys, monkeypatch
+):
+    bases = []
+
+    def loaded(*args):
+        bases.append(args)
+        return tiny
+
+    monkeypatch.setattr(measure, "backbone", loaded)
+    asked = ["evaluate", "--model", tiny_folder, "--task", "emoji", "--language", "tr",
+             "--max-samples", "6"]  # fmt: skip
+    places, alone = [tmp_path / "a", tmp_path / "b"], []
+    for seed, place in enumerate(places):
+        training = {"max_steps": 1, "learning_rate": 0.1}
+        train_adapter(tiny, ROWS, place, adapter=STRUCTURES["lora"], training=training, seed=seed)
+        capsys.readouterr()
+        run(*asked, "--adapter", place, "--json", "--output", tmp_path / "one.json")
+        shown = json.loads(capsys.readouterr().out)
+        assert "adapter" not in shown
+        kept = json.loads((tmp_path / "one.json").read_text())
+        alone.append(tuple({"adapter": str(place), **x} for x in (shown, kept)))
+    bases.clear()
+    both = [word for place in places for word in ("--adapter", place)]
+    run(*asked, *both, "--json", "--output", tmp_path / "both.json")
+    assert len(bases) == 1
+    found = json.loads(capsys.readouterr().out), json.loads((tmp_path / "both.json").read_text())
+    assert list(zip(*found, strict=True)) == alone
+    run(*asked, *both)
+    assert capsys.readouterr().out.count("6 items") == 2
 
 
 def test_a_task_is_written_for_lm_eval(tmp_path, capsys):

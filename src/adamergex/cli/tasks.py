@@ -13,6 +13,8 @@ from adamergex.cli import options
 
 __all__ = ["COMMANDS"]
 
+_PATH = click.Path(path_type=Path)
+
 _data_files = click.option(
     "--data-files",
     metavar="SPLIT=PATH",
@@ -29,7 +31,7 @@ _max_samples = click.option(
 )
 _recipe = click.option(
     "--recipe",
-    type=click.Path(path_type=Path),
+    type=_PATH,
     help="Take data_files, max_samples and relative paths from this recipe.",
 )
 
@@ -85,7 +87,9 @@ def tasks(
     "--apply-chat-template", is_flag=True, help="Put prompts as turns of a chat, by the template."
 )
 @click.option("--system-instruction", metavar="TEXT", help="What the system says before each.")
-@click.option("--adapter", metavar="DIR", type=click.Path(path_type=Path), help="A PEFT adapter.")
+@click.option(
+    "--adapter", "adapters", metavar="DIR", type=_PATH, multiple=True, help="PEFT adapters, or one."
+)
 @click.option("--task", metavar="NAME", required=True, help="A task's name, or its .yaml file.")
 @click.option("--language", metavar="CODE", required=True, help="The language to measure in.")
 @click.option(
@@ -98,8 +102,8 @@ def tasks(
 @click.option(
     "--output",
     metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Write the score with every prediction as JSON.",
+    type=_PATH,
+    help="Write the score with every prediction as JSON; of several adapters a list.",
 )
 @options.as_json
 @options.pickle
@@ -109,7 +113,7 @@ def evaluate(
     model_kwargs: tuple[str, ...],
     apply_chat_template: bool,
     system_instruction: str | None,
-    adapter: Path | None,
+    adapters: tuple[Path, ...],
     task: str,
     language: str,
     split: str,
@@ -121,33 +125,38 @@ def evaluate(
     as_json: bool,
     allow_pickle: bool,
 ) -> None:
-    """Score a model, or an adapter on it, on one task in one language."""
-    from adamergex.errors import printable
-    from adamergex.score import scored
+    """Score a model, or each of several adapters on it, on one task in one language."""
+    from adamergex.score import each_scored
     from adamergex.tasks import readings
 
     how = _model_kwargs(model_kwargs)
     catalog = _catalog(task, data_files, recipe, max_samples, bad_rows)
     asked = catalog.rows(catalog.task(task), language, split)
     _say(readings(asked))
-    record = scored(
+    found = each_scored(
         model,
-        adapter,
+        adapters or [None],
         asked.config,
         asked.files,
         allow_pickle=allow_pickle,
         model_kwargs=how,
         chat=_chat(apply_chat_template, system_instruction),
     )
+    several = len(adapters) > 1
+    records: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
+    for adapter, record in zip(adapters or [None], found, strict=True):
+        named = {"adapter": str(adapter)} if several else {}
+        records.append({**named, **record})
+        shown.append({**named, **_facts(task, language, record)})
+        _say([f"adamergex: warning: {notice}" for notice in shown[-1]["notices"]])
+        if not as_json:
+            _say(_lines(shown[-1]), err=False)
+    if as_json:
+        click.echo(jsonlib.dumps(shown if several else shown[0]))
     if output is not None:
-        text = jsonlib.dumps(record, indent=1, ensure_ascii=False)
+        text = jsonlib.dumps(records if several else records[0], indent=1, ensure_ascii=False)
         output.write_text(text + "\n", encoding="utf-8")
-    kept = ("n", "metric", "score", "standard_error", "metrics", "chance", "majority")
-    facts = {"task": task, "language": language, **{key: record[key] for key in kept}}
-    facts["notices"] = record.get("notices", [])
-    for notice in facts["notices"]:
-        click.echo(f"adamergex: warning: {printable(notice)}", err=True)
-    click.echo(jsonlib.dumps(facts) if as_json else "\n".join(map(printable, _lines(facts))))
 
 
 @click.command(
@@ -173,10 +182,18 @@ def lm_eval(arguments: tuple[str, ...]) -> None:
     cli_evaluate()
 
 
+def _facts(task: str, language: str, record: dict[str, Any]) -> dict[str, Any]:
+    """What is shown of a score: all but what it says of each item."""
+    kept = ("n", "metric", "score", "standard_error", "metrics", "chance", "majority")
+    facts = {"task": task, "language": language, **{key: record[key] for key in kept}}
+    return {**facts, "notices": record.get("notices", [])}
+
+
 def _lines(facts: dict[str, Any]) -> list[str]:
     error = facts["standard_error"]
     spread = f" ± {error:.3f}" if error is not None else ""
-    lines = [f"{facts['task']}, {facts['language']}: {facts['n']} items"]
+    place = f"{facts['adapter']}: " if "adapter" in facts else ""
+    lines = [f"{place}{facts['task']}, {facts['language']}: {facts['n']} items"]
     for metric, value in facts["metrics"].items():
         first = metric == facts["metric"]
         lines.append(f"{metric} {value:.3f}{spread if first else ''}")
@@ -185,11 +202,11 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _say(lines: Sequence[str]) -> None:
+def _say(lines: Sequence[str], *, err: bool = True) -> None:
     from adamergex.errors import printable
 
     for line in lines:
-        click.echo(printable(line), err=True)
+        click.echo(printable(line), err=err)
 
 
 def _model_kwargs(given: tuple[str, ...]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from adamergex.score.choices import likelihoods
 from adamergex.score.generation import generations
-from adamergex.score.measure import ensembled, measured, scored
+from adamergex.score.measure import each_scored, ensembled, measured, scored
 from adamergex.score.statistics import mean, standard_error
 from adamergex.score.teaching import (
     Taught,
@@ -17,6 +17,7 @@ __all__ = [
     "Taught",
     "TaughtChoices",
     "TaughtTokens",
+    "each_scored",
     "ensembled",
     "generations",
     "likelihoods",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from adamergex.score.generation import generations
 from adamergex.score.statistics import mean, standard_error
 from adamergex.tasks import Item, Questions, questions
 
-__all__ = ["ensembled", "measured", "scored"]
+__all__ = ["each_scored", "ensembled", "measured", "scored"]
 
 
 def scored(
@@ -26,16 +26,31 @@ def scored(
     asked: Mapping[str, Any],
     files: Mapping[str, Path],
     prompting: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """A model, or an adapter on it, measured on the questions that a description means.
+
+    Arguments and what is returned as in each_scored, of one adapter, or None for the base alone.
+    """
+    return next(each_scored(model, [adapter], asked, files, prompting, **options))
+
+
+def each_scored(
+    model: str,
+    adapters: Sequence[Path | None],
+    asked: Mapping[str, Any],
+    files: Mapping[str, Path],
+    prompting: Mapping[str, Any] | None = None,
     *,
     allow_pickle: bool = False,
     model_kwargs: Mapping[str, Any] | None = None,
     chat: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """A model, or an adapter on it, measured on the questions that a description means.
+) -> Generator[dict[str, Any]]:
+    """Several adapters measured one after the other on one base, and on the same questions.
 
     Args:
         model: See models.backbone.
-        adapter: A PEFT folder; None for the base alone.
+        adapters: PEFT folders; None among them for the base alone.
         asked: See tasks.data.
         files: SHA-256 -> path, for `asked`.
         prompting: See `measured`.
@@ -43,7 +58,7 @@ def scored(
         model_kwargs: See models.backbone.
         chat: See Backbone.chatting.
 
-    Returns:
+    Yields:
         As `measured`; `example`, the first question's prompt and choices; and `notices` where there
         is something to know of the rows or the adapter.
     """
@@ -51,12 +66,13 @@ def scored(
     encoder = backbone_family(model) == "encoder"
     base = backbone(model, len(found.items[0].choices) if encoder else None, model_kwargs)
     base = base.chatting(chat)
-    said = found.left_out
-    with base.adapted(adapter, allow_pickle=allow_pickle, notices=said) as adapted:
-        record = measured(base, adapted, found, prompting)
     first = found.items[0]
-    record["example"] = {"prompt": first.prompt, "choices": list(first.choices)}
-    return record | ({"notices": said} if said else {})
+    example = {"prompt": first.prompt, "choices": list(first.choices)}
+    for adapter in adapters:
+        said = [*found.left_out]
+        with base.adapted(adapter, allow_pickle=allow_pickle, notices=said) as adapted:
+            record = measured(base, adapted, found, prompting) | {"example": example}
+        yield record | ({"notices": said} if said else {})
 
 
 def measured(
