@@ -149,13 +149,42 @@ def test_without_a_template_or_a_decoder_it_is_refused(tiny, base, tmp_path):
     ],
 )  # fmt: skip
 def test_trls_formats_are_tasks_by_yaml_alone(tmp_path, row, text, target):
-    (tmp_path / "en.jsonl").write_text(json.dumps(row) + "\n")
+    assert learnt(tmp_path, [row], text, target) == [Example("a lion =", " Animals")]
+
+
+TALK = [("system", "Be short."), ("user", "a lion ="), ("assistant", "Animals"),
+        ("user", "a train ="), ("assistant", "Travel")]  # fmt: skip
+
+
+@pytest.mark.parametrize("turns", [TALK, TALK[1:], TALK[1:4]])
+def test_turns_that_no_template_reads_are_refused(tmp_path, turns):
+    """A system's turn before is read by no template either, where these begin with the user's."""
+    rows = [{"messages": said(TALK[1:3])}, {"messages": said(turns)}]
+    texts = "{{messages[0].content}}", "{{messages[1]['content']}}"
+    with pytest.raises(InputError) as raised:
+        learnt(tmp_path, rows, *texts)
+    assert f"row 1, messages: found {len(turns)} turns (line 2); needed 2" in str(raised.value)
+    assert learnt(tmp_path, rows, *texts, bad_rows="skip") == [Example("a lion =", " Animals")]
+
+
+def test_templates_that_read_all_turns_have_the_last_as_the_answer(tmp_path):
+    before = "{% for turn in messages[:-1] %}{{turn.role}}: {{turn.content}}\n{% endfor %}"
+    (found,) = learnt(tmp_path, [{"messages": said(TALK)}], before, "{{messages[-1].content}}")
+    assert found.prompt.startswith("system: Be short.\nuser: a lion =\nassistant: Animals\nuser: a")
+    assert found.completion == " Travel"
+
+
+def said(turns):
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+def learnt(folder, rows, text, target, **options):
+    (folder / "en.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = {
         "task": "mine_{language}", "output_type": "generate_until", "doc_to_text": text,
         "doc_to_target": target, "metric_list": [{"metric": "exact_match"}],
     }  # fmt: skip
-    (tmp_path / "mine.yaml").write_text(json.dumps(task))
-    files = {"mine": DataFiles(train="{language}.jsonl")}
-    catalog = Catalog("en", tmp_path, files)
+    (folder / "mine.yaml").write_text(json.dumps(task))
+    catalog = Catalog("en", folder, {"mine": DataFiles(train="{language}.jsonl")}, **options)
     found = catalog.rows(catalog.task("mine.yaml"), "en", "train")
-    assert examples(found.config, found.files) == [Example("a lion =", " Animals")]
+    return examples(found.config, found.files)

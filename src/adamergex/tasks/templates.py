@@ -74,12 +74,15 @@ class Templates:
         asked = ("doc_to_text", "doc_to_choice", *(("doc_to_target",) if labelled else ()))
         for key in asked:
             self._check_name(key)
+        self._turns = _turns_read(config, columns)
 
     def text(self, key: str, row: Row) -> str:
         """What `doc_to_text`, `gen_prefix` or `description` says of a row; empty without one."""
         value = self._config.get(key)
         if value is None:
             return ""
+        if key == "doc_to_text":
+            self._check_turns(row)
         return self._as_text(self._value(key, value, row)[0], key, row)
 
     def choices(self, row: Row) -> list[str]:
@@ -201,6 +204,14 @@ class Templates:
         found = type(value).__name__
         raise row.error("doc_to_choice", found=found, needed="a list of choices", task=self.name)
 
+    def _check_turns(self, row: Row) -> None:
+        """Turns of a chat that no template reads would be lost without a word."""
+        for column, most in self._turns.items():
+            turns = row.get(column)
+            if isinstance(turns, list) and len(turns) > most and _is_chat(turns):
+                needed = f"{most}, as the templates read, or templates that read all, {SKIP}"
+                raise row.error(column, found=f"{len(turns)} turns", needed=needed, task=self.name)
+
     def _check_name(self, key: str) -> None:
         given, choices = self._config.get(key), self._config.get("doc_to_choice")
         if not isinstance(given, str) or not given.isidentifier() or given in self._columns:
@@ -210,6 +221,23 @@ class Templates:
         shown = ", ".join(map(str, list(self._columns)[:_SHOWN])) or "none"
         needed = f"a column ({shown}) or a template"
         raise InputError(self._file, key, found=given, needed=needed)
+
+
+def _turns_read(config: Mapping[str, Any], columns: Collection[str]) -> dict[str, int]:
+    """How many entries of a column are read, where templates read it by numbers alone."""
+    texts = [config.get(key) for key in ("doc_to_text", "doc_to_target", "doc_to_choice")]
+    whole = "\n".join(text for text in texts if isinstance(text, str) and "[" in text)
+    found: dict[str, int] = {}
+    for column in columns if whole else ():
+        name = re.escape(str(column))
+        numbers = re.findall(rf"\b{name}\s*\[\s*(\d+)\s*\]", whole)
+        if numbers and len(numbers) == len(re.findall(rf"\b{name}\b", whole)):
+            found[column] = max(map(int, numbers)) + 1
+    return found
+
+
+def _is_chat(entries: list[Any]) -> bool:
+    return all(isinstance(entry, dict) and "role" in entry for entry in entries)
 
 
 def _whole(value: Any) -> bool:
