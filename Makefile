@@ -5,18 +5,25 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements/constraints.txt
 
-.PHONY: demo test test-slow check bench format clean
+.PHONY: demo test test-slow gpu check bench format clean
 
 demo: $(VENV)/.model
 	$(BIN)/adamergex demo
 
 # A process a core, which take tests from each other as they run out; the ten slowest are named.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" -n logical --maxprocesses 8 --dist worksteal --durations 10 $(TESTS)
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n logical --maxprocesses 8 --dist worksteal --durations 10 $(TESTS)
 
 # One at a time: some hold gigabytes, some a cluster. TESTS="FILE ..." chooses among them.
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow --durations 10 $(TESTS)
+	$(BIN)/python -m pytest -m "slow and not gpu" --durations 10 $(TESTS)
+
+# Where there is a CUDA device: what it gives beside the processor's, and a benchmark beside TRL and HFLM.
+gpu: $(VENV)/.dev
+	@if $(BIN)/python -c 'import torch; raise SystemExit(not torch.cuda.is_available())'; then \
+		$(MAKE) $(VENV)/.quantization && $(BIN)/python -m pytest -m gpu --durations 10 tests/gpu && \
+		$(BIN)/python -W ignore benchmarks/gpu.py; \
+	else echo 'gpu: no CUDA device here: nothing was run'; fi
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -37,6 +37,10 @@ IA3 = "adapter={type: ia3}"
             "methods: found ensemble; needed another, for mgsm: what is averaged is how likely",
         ),
         (
+            ["adapter={type: lora, target_parameters: [mlp.experts.down_proj]}"],
+            "adapter: target_parameters: found ['mlp.experts.down_proj']; needed none: PEFT",
+        ),
+        (
             ["training.gradient_checkpointing=true", "adapter={type: prefix}"],
             "training: gradient_checkpointing: found True; needed false, for a prefix",
         ),

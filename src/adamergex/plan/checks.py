@@ -107,6 +107,10 @@ def _check_execution(recipe: Recipe) -> None:
 
 def _check_methods(recipe: Recipe) -> None:
     fields = recipe.adapter.fields
+    if fields.get("target_parameters"):
+        found = fields["target_parameters"]
+        needed = "none: PEFT stacks experts' factors by expert in A, by rank in B, unlike layers'"
+        raise InputError("adapter", "target_parameters", found=found, needed=needed)
     if "madx" in recipe.methods and fields["type"] != "lora":
         raise InputError("adapter", "type", found=fields["type"], needed="lora, for madx")
     for method in recipe.methods:
