@@ -2,7 +2,7 @@
 
 Both sides have the weights in bfloat16 and LoRA of rank 16 on all linear layers, the same rows, and
 batches of the same size; both recompute layers on the way back, or neither does. What is asserted
-to be alike is the first step's loss, to 2%, and the log-likelihoods, to 0.5 for a row.
+to be alike is the first step's loss, to 2%, and the log-likelihoods, to 1% of the largest.
 
     python benchmarks/gpu.py [--rows 256] [--runs 3] [--layers 16] [--width 2048]
                              [--vocabulary 128256] [--device cuda]
@@ -157,7 +157,11 @@ class Bench:
         ]
         base = self.base()
         peer: Any = HFLM(
-            pretrained=base.model, tokenizer=base.tokenizer, device=self.device, batch_size=64
+            pretrained=base.model,
+            tokenizer=base.tokenizer,
+            device=self.device,
+            batch_size=64,
+            softmax_dtype="float32",  # else its sums are of numbers of three digits
         )
         said: dict[str, list[float]] = {}
 
@@ -170,7 +174,7 @@ class Bench:
 
         rows = self._compared({"ours": ours, "HFLM, batches of 64": theirs}, runs)
         apart = max(abs(a - b) for a, b in zip(said["ours"], said["HFLM"], strict=True))
-        assert apart < 0.5, apart
+        assert apart < 0.01 * max(map(abs, said["HFLM"])), apart
         print(f"### {len(items)} items of {CHOICES} choices; log-likelihoods {apart:.1e} apart\n")
         table(("", "seconds", "peak, GiB"), rows)
 

@@ -24,7 +24,7 @@ def checkpointed(model: Any) -> Generator[None]:
         InputError: The model has no such layers, or has a prefix on it, which is a cache: layers
             that are run again would be run without it.
     """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     if has_prefix(model) or not base.supports_gradient_checkpointing:
         found = "a prefix" if has_prefix(model) else type(base).__name__
         needed = "false: its layers cannot be run again"
