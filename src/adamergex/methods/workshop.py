@@ -82,10 +82,7 @@ class Workshop:
             self.catalog.unlabelled(None, reference, code, projected=True, seed=self.seed)
             for code in (self.recipe.source, language)
         )
-        config = {
-            **self._base, "data": asked.config, "vocabulary": "full",
-            "by_choice": False,
-        }  # fmt: skip
+        config = {**self._base, "data": asked.config, "vocabulary": "full", "by_choice": False}
         taught = Step(
             "teach",
             config,
@@ -219,14 +216,8 @@ class Workshop:
         density = self.recipe.training.per_step.lt_sft.density
         config = {"density": density, **self._training(rows, overrides)}
         inputs = self._inputs(beneath=beneath)
-        return Step(
-            "train-sparse",
-            config,
-            inputs,
-            label=f"fine-tune {label}",
-            files=self._files(rows),
-            execution=self.recipe.training.execution(),
-        )
+        return Step("train-sparse", config, inputs, label=f"fine-tune {label}",
+                    files=self._files(rows), execution=self.recipe.training.execution())  # fmt: skip
 
     def scored(
         self,
@@ -280,8 +271,7 @@ class Workshop:
 
     def _execution(self) -> dict[str, Any]:
         """How trainings are carried out, which is no part of their identity."""
-        parallel = self.recipe.parallel.model_dump()
-        return {**parallel, "execution": self.recipe.training.execution()}
+        return self.recipe.parallel.model_dump() | {"execution": self.recipe.training.execution()}
 
     def _inputs(self, **given: Step | None) -> dict[str, Step]:
         return {"model": self.model, **{role: step for role, step in given.items() if step}}
