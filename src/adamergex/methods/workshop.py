@@ -217,7 +217,7 @@ class Workshop:
         config = {"density": density, **self._training(rows, overrides)}
         inputs = self._inputs(beneath=beneath)
         return Step("train-sparse", config, inputs, label=f"fine-tune {label}",
-                    files=self._files(rows), execution=self.recipe.training.execution())  # fmt: skip
+                    files=self._files(rows), execution=self._execution()["execution"])  # fmt: skip
 
     def scored(
         self,
