@@ -1,9 +1,11 @@
 """One adapter trained: the same from the same seed, and the base model as it was."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,21 @@ def test_bfloat16_is_refused_where_it_would_be_slower(tiny, tmp_path, monkeypatc
     with pytest.raises(InputError, match="training: bf16: found True; needed false"):
         trained(tiny, tmp_path / "out", training={**TRAINING, "bf16": True})
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_training_before_left_over_is_gone_when_one_begins():
+    """Nothing of it would be looked at by a collection while the next one lasts."""
+    left = type("Left", (), {})()
+    left.itself, gone = left, weakref.ref(left)
+    del left
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()
+    with fitting._uncollected():
+        assert gone() is None
+        assert gc.get_freeze_count()
+    assert not gc.get_freeze_count()
+    if frozen:
+        gc.freeze()
 
 
 SAVED = """

@@ -91,6 +91,7 @@ def _uncollected() -> Generator[None]:
     if gc.get_freeze_count():  # the caller does so already
         yield
         return
+    gc.collect()  # or what the training before left over would stay, too
     gc.freeze()
     try:
         yield
