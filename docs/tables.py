@@ -1,4 +1,4 @@
-"""Writes the tables of docs/*.md from results.json files of runs: no figure of theirs is typed.
+"""Writes the tables of README.md and docs/*.md from the results.json of runs: no figure is typed.
 
 A table stands between `<!-- results/NAME -->`, where docs/results/NAME/results.json is meant, and
 `<!-- end -->`. With `alignment` after the name its last column is the cosine of Rt - Rs with the
@@ -76,5 +76,5 @@ def take(name: str, run: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) == 3:
         take(sys.argv[1], Path(sys.argv[2]))
-    for page in DOCS.glob("*.md"):
+    for page in (DOCS.parent / "README.md", *DOCS.glob("*.md")):
         page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
