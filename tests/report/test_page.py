@@ -235,7 +235,7 @@ def test_figures_are_named_and_identifiers_are_used_once(page, text):
 def test_the_curves_show_every_row_that_has_one(page):
     for label in ("arimerge (causal-lm)", "adamergex (translation, weight)"):
         assert label in page.words
-    assert "AriMerge's scale is its c" in page.words
+    assert "Where AriMerge has t, T's coefficient is 1 - 0.16 t" in page.words
 
 
 def test_names_are_text_and_never_markup(text):

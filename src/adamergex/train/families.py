@@ -72,8 +72,8 @@ def made_trainer(
         )
     else:
         data, collator = _other(backbone, rows, tokens)
-        if isinstance(collator, DataCollatorForLanguageModeling):
-            # It draws what is masked, and processes of its own would draw it otherwise.
+        if "labels" not in data.column_names:
+            # The collator draws what is masked, and processes of its own would draw it otherwise.
             alone = {"dataloader_num_workers": 0, "dataloader_prefetch_factor": None}
             arguments = {**arguments, **alone}
         options = on_one_device(TrainingArguments(**arguments))
