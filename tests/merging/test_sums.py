@@ -116,6 +116,14 @@ def test_a_rank_that_the_sum_fits_in_is_exact(tmp_path):
     assert not merge(**inputs, scale=0.5, rank=4).summary["exact"]
 
 
+def assert_merged(inputs, folder):
+    """It is T + 0.5 (Rt - Rs), by the dense updates."""
+    t, rt, rs = (dense_updates(source) for source in inputs.values())
+    for module, found in dense_updates(folder).items():
+        wanted = t[module] + 0.5 * (rt[module] - rs[module])
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+
+
 def test_equal_factors_of_other_scaling_are_one(tmp_path):
     """rsLoRA and another alpha change what they are multiplied by, not what they are."""
     inputs = of_task(tmp_path)
@@ -123,10 +131,7 @@ def test_equal_factors_of_other_scaling_are_one(tmp_path):
     merged = merge(**inputs, scale=0.5)
     merged.save(tmp_path / "out")
     assert merged.summary["rank"] == 5
-    t, rt, rs = (dense_updates(folder) for folder in inputs.values())
-    for module, found in dense_updates(tmp_path / "out").items():
-        wanted = t[module] + 0.5 * (rt[module] - rs[module])
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+    assert_merged(inputs, tmp_path / "out")
 
 
 def test_one_module_that_differs_is_enough_to_keep_both(tmp_path):
@@ -137,10 +142,7 @@ def test_one_module_that_differs_is_enough_to_keep_both(tmp_path):
     edit_tensors(inputs["reference_source"], {name: value})
     merged = merge(**inputs, scale=0.5)
     merged.save(tmp_path / "out")
-    t, rt, rs = (dense_updates(folder) for folder in inputs.values())
-    for module, found in dense_updates(tmp_path / "out").items():
-        wanted = t[module] + 0.5 * (rt[module] - rs[module])
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+    assert_merged(inputs, tmp_path / "out")
 
 
 def test_what_cancels_leaves_a_rank_that_peft_takes(tmp_path):

@@ -334,7 +334,7 @@ metric_list: [{metric: acc}]
 SPLITS = {"train": "{language}.csv", "dev": "{language}.csv[:4]", "test": "{language}.csv[4:]"}
 
 
-def local_recipe(folder, *, text="a line\n", rows=ROWS, splits=SPLITS):
+def local_recipe(folder, *, text="a line\n", rows=ROWS, splits=SPLITS, **changes):
     """A recipe on files of its own, in `folder`."""
     folder.mkdir(exist_ok=True)
     (folder / "t.yaml").write_text(TASK)
@@ -349,6 +349,7 @@ def local_recipe(folder, *, text="a line\n", rows=ROWS, splits=SPLITS):
         "data_files": {"t": {name: SPLITS[name] for name in splits}},
         "reference": {"task": "causal-lm", "text": "{language}.txt"},
         "methods": ["source-ft", "adamergex"],
+        **changes,
     }
     return recipe_from(json.dumps(recipe), "r", folder)
 

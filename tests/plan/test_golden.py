@@ -5,12 +5,10 @@ another result, that step's version is raised and new digests are written here; 
 """
 
 import hashlib
-import json
 
 import pytest
 
 from adamergex.plan import planned
-from adamergex.recipe import recipe_from
 from tests.plan.test_experiment import local_recipe, steps
 
 GOLDEN = {
@@ -39,24 +37,12 @@ GOLDEN = {
 
 @pytest.mark.parametrize("reference", GOLDEN)
 def test_every_kind_of_step_has_the_fingerprints_that_stores_know(reference, tmp_path):
-    local_recipe(tmp_path)  # its files
-    recipe = {
-        "model": "m",
-        "source": "en",
-        "targets": ["sw"],
-        "tasks": ["t.yaml"],
-        "data_files": {
-            "t": {
-                "train": "{language}.csv",
-                "dev": "{language}.csv[:4]",
-                "test": "{language}.csv[4:]",
-            }
-        },
-        "reference": {"task": reference, "text": "{language}.txt"},
-        "methods": ["zero-shot", "source-ft", "adamergex"],
-        "seed": 0,
-    }
-    plan = steps(planned(recipe_from(json.dumps(recipe), "r", tmp_path)))
+    recipe = local_recipe(
+        tmp_path,
+        reference={"task": reference, "text": "{language}.txt"},
+        methods=["zero-shot", "source-ft", "adamergex"],
+    )
+    plan = steps(planned(recipe))
     found = {}
     for kind in sorted({step.kind for step in plan}):
         prints = sorted(step.fingerprint for step in plan if step.kind == kind)

@@ -6,15 +6,31 @@ Python's `re` tries every way in which a pattern can match, and a hostile one ha
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from functools import lru_cache
+from pathlib import Path
 
-__all__ = ["LONGEST_NAME", "MOST_PATTERNS", "checked_pattern", "matches", "ways"]
+from adamergex.errors import InputError
+
+__all__ = [
+    "LONGEST_NAME",
+    "MOST_PATTERNS",
+    "MOST_WAYS",
+    "check_ways",
+    "checked_pattern",
+    "matches",
+    "ways",
+    "ways_among",
+]
 
 MOST_PATTERNS = 2**14
 """In one field: some adapters name a rank for each module, of which a large model has thousands."""
 
 LONGEST_NAME = 512
 """Characters of a module's name, or of a pattern of one."""
+
+MOST_WAYS = 10**9
+"""To try patterns on names: up to a minute, where without a limit it could be years."""
 
 _TOKEN = (  # compiled when it is needed, by few
     r"(?P<one>\\[dwDW.\-_^$]|\[\^?[\w.\-\\]+\]|[\w.\-])"
@@ -68,6 +84,20 @@ def ways(pattern: str, length: int, parts: int) -> float:
         elif token["close"]:
             found *= choices.pop()
     return found * choices[0]
+
+
+def ways_among(patterns: Iterable[str], names: Collection[str]) -> float:
+    """At most how many ways there are to try checked patterns on all of these modules."""
+    length, parts = max(map(len, names)), max(name.count(".") + 1 for name in names)
+    return len(names) * sum(ways(pattern, length, parts) for pattern in patterns)
+
+
+def check_ways(patterns: Iterable[str], names: Collection[str], config: Path) -> None:
+    """Raises InputError where trying an adapter's patterns on its modules could take too long."""
+    found = ways_among(patterns, names)
+    if found > MOST_WAYS:
+        needed = f"at most {MOST_WAYS:.0e} ways: fewer or simpler patterns"
+        raise InputError(config, "patterns", found=f"{found:.1e} ways to match", needed=needed)
 
 
 @lru_cache(maxsize=2 * MOST_PATTERNS)

@@ -35,7 +35,7 @@ from adamergex.checkpoint.dtypes import (
 from adamergex.checkpoint.hub import resolved
 from adamergex.checkpoint.names import Layout, laid_out
 from adamergex.checkpoint.parts import model_module
-from adamergex.checkpoint.patterns import ways
+from adamergex.checkpoint.patterns import check_ways
 from adamergex.errors import InputError
 from adamergex.plain import check_downloaded, parsed_json
 from adamergex.step import digest
@@ -57,8 +57,6 @@ _MOST_TENSORS = 2**17
 """LoRA on each of the 44,000 expert matrices of a 671B mixture of experts has 90,000."""
 _MOST_AXES = 8
 """LoRA of a three-dimensional convolution has five; NumPy takes 64, or 32 before its version 2."""
-_MOST_WAYS = 10**9
-"""To try patterns on names: up to a minute, where without a limit it could be years."""
 
 
 class TensorInfo(NamedTuple):
@@ -278,7 +276,8 @@ def _check_shapes(checkpoint: Checkpoint) -> None:
     """What the config and each module's tensors must agree on. Raises InputError."""
     config, file = checkpoint.config, checkpoint.weights
     if isinstance(config, LoraConfig):
-        _check_patterns(config, checkpoint)
+        names = checkpoint.layout.modules
+        check_ways(config.patterns, names, checkpoint.folder / CONFIG_FILE)
     for module in checkpoint.layout.modules:
         if isinstance(config, LoraConfig):
             a, b = checkpoint.shape(module, "a"), checkpoint.shape(module, "b")
@@ -296,14 +295,3 @@ def _check_shapes(checkpoint: Checkpoint) -> None:
             if len(shape) != 2 or shape[0] != tokens or shape[1] % blocks or not shape[1]:
                 needed = f"({tokens}, a multiple of {blocks}): 2 blocks a layer"
                 raise InputError(file, module, found=shape, needed=needed)
-
-
-def _check_patterns(config: LoraConfig, checkpoint: Checkpoint) -> None:
-    """Raises InputError where finding the modules' ranks and alphas could take too long."""
-    names = checkpoint.layout.modules
-    length, parts = max(map(len, names)), max(name.count(".") + 1 for name in names)
-    found = len(names) * sum(ways(pattern, length, parts) for pattern in config.patterns)
-    if found > _MOST_WAYS:
-        file = checkpoint.folder / CONFIG_FILE
-        needed = f"at most {_MOST_WAYS:.0e} ways: fewer or simpler patterns"
-        raise InputError(file, "patterns", found=f"{found:.1e} ways to match", needed=needed)

@@ -8,12 +8,11 @@ from typing import Any
 
 from adamergex.checkpoint.config import Ia3Config, PrefixConfig
 from adamergex.checkpoint.parts import model_module
-from adamergex.checkpoint.patterns import checked_pattern, ways
+from adamergex.checkpoint.patterns import MOST_WAYS, checked_pattern, ways_among
 from adamergex.checkpoint.reader import Checkpoint
 
 __all__ = ["named_targets", "targets"]
 
-_MOST_WAYS = 10**9
 _SHORTHAND = "all-linear"
 """PEFT's word for all linear layers but the head, which depends on the model."""
 _FEWER = ("exclude_modules", "layers_pattern", "layers_to_transform")
@@ -92,5 +91,4 @@ def _is_cheap(pattern: str, names: Sequence[str]) -> bool:
         checked_pattern(pattern)
     except ValueError:
         return False
-    length, parts = max(map(len, names)), max(name.count(".") + 1 for name in names)
-    return len(names) * ways(pattern, length, parts) <= _MOST_WAYS
+    return ways_among([pattern], names) <= MOST_WAYS

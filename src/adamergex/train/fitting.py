@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -59,7 +58,7 @@ def fitted(
         raise InputError("training", "bf16", found=True, needed=needed)
     given = {key: value for key, value in training.items() if key not in _OWN}
     start = time.perf_counter()
-    with _uncollected(), reported(training), _kept_in(checkpoints) as folder:
+    with reported(training), _kept_in(checkpoints) as folder:
         trainer = make({**_arguments(folder, seed), **given})
         place(trainer, training.get("logging_dir"))
         before = None
@@ -79,24 +78,6 @@ def fitted(
         "training_seconds": time.perf_counter() - start,
         "losses": trainer.losses,
     }
-
-
-@contextmanager
-def _uncollected() -> Generator[None]:
-    """Has garbage collections pass over what is there already.
-
-    A trainer starts one at its beginning, and each looks at all that was ever imported: half a
-    second, as long as a step of a small model.
-    """
-    if gc.get_freeze_count():  # the caller does so already
-        yield
-        return
-    gc.collect()  # or what the training before left over would stay, too
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 @contextmanager
